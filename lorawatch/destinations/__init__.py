@@ -1,0 +1,1 @@
+"""Where LoRAs go. Destinations never import sources, the journal or each other."""

@@ -1,0 +1,1 @@
+"""The pure heart: nouns, ports, errors and decisions. Stdlib only; no I/O, no clock, no threads, no logging."""

@@ -1,0 +1,170 @@
+"""The five nouns: candidate, artifact, delivery, receipt, destination, and the states a delivery goes through.
+
+Everybody imports it, on every thread: all classes here are frozen. It never does I/O.
+Paths and names are `str` as `os.fsdecode` gives them, so an undecodable byte survives as a surrogate.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What makes one version of a path: a file with another version is another artifact."""
+
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A path seen in a source that may become an artifact."""
+
+    root: str  # the watched directory, absolute
+    path: str  # absolute, below root
+    version: Version
+    ctime_ns: int
+    is_backlog: bool = False  # it was there when the daemon started
+    is_closed: bool = False  # its writer was seen to close or rename it since it last changed
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a person should know about a file; it does not decide over the verdict by itself."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What inspection found in a header. Unknown is None or empty, never a guess."""
+
+    kind: str = "unknown"
+    algorithm: str | None = None  # of a LoRA: lora, dora, lokr, loha, full
+    family: str | None = None
+    families: tuple[str, ...] = ()  # when several fit, and family is None
+    rank: int | None = None
+    alpha: float | None = None
+    step: int | None = None
+    epoch: int | None = None
+    trigger_words: tuple[str, ...] = ()
+    tensor_count: int = 0
+    parameter_count: int = 0
+    dtypes: tuple[str, ...] = ()
+    software: str | None = None
+    pair: str | None = None  # Wan 2.2: "high" or "low"
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version of a path, inspected and accepted. `sha256` is that of the bytes that were read."""
+
+    artifact_id: int
+    root: str
+    path: str
+    version: Version
+    sha256: str
+    facts: Facts
+    is_backlog: bool = False
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands. `delivered`, `failed` and `cancelled` rest until a person says otherwise."""
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.PLANNED: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
+    DeliveryState.SENDING: frozenset(
+        {DeliveryState.DELIVERED, DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.CANCELLED}
+    ),
+    DeliveryState.WAITING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
+    DeliveryState.DELIVERED: frozenset({DeliveryState.PLANNED}),  # by `retry`
+    DeliveryState.FAILED: frozenset({DeliveryState.PLANNED}),
+    DeliveryState.CANCELLED: frozenset({DeliveryState.PLANNED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One artifact on its way to one destination."""
+
+    delivery_id: int
+    artifact: Artifact
+    destination: str
+    base_name: str  # what the name template gave
+    remote_name: str  # the name at the destination: base_name, or with -<sha8>; "/" separates directories
+    state: DeliveryState
+    attempt: int  # 0 before the first
+    sent_bytes: int = 0
+    code: str | None = None
+    reason: str | None = None
+    next_attempt_at: float | None = None
+    resume: str | None = None  # opaque to all but the destination: where an interrupted upload stands
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What a destination says about one of its names, when asked."""
+
+    remote_name: str
+    size_bytes: int
+    fingerprint: str  # opaque; changes whenever the file at this name is replaced or written
+    is_link: bool = False
+    sha256: str | None = None  # only where the destination tells it without reading the bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What lorawatch last put at a name of a destination, and for which path."""
+
+    path: str
+    remote_name: str
+    sha256: str | None  # None: the name is claimed, nothing has been delivered there yet
+    fingerprint: str | None
+
+
+class Evidence(IntEnum):
+    """How much the proof of a delivery proves, weakest first."""
+
+    ANSWERED = 1  # the destination said so
+    LISTED = 2  # its listing shows the name
+    SIZE = 3  # its listing shows the name with the right size, and changed
+    SHA256 = 4  # its bytes were read back, or it told their hash
+
+    @property
+    def label(self) -> str:
+        """The word used in events and in status."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The proof that a delivery arrived."""
+
+    delivery_id: int
+    remote_name: str
+    evidence: Evidence
+    fingerprint: str | None
+    carried_bytes: int  # 0: the same bytes were already there
+    is_replacement: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The verdict on a file that is not delivered as it is now."""
+
+    state: str  # "rejected" | "skipped"
+    code: str
+    reason: str
+    facts: Facts = field(default_factory=Facts)

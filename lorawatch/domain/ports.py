@@ -1,0 +1,194 @@
+"""The doors of the house: what the engine asks of sources, destinations and inspectors.
+
+Implementations live in sources/, destinations/ and inspection/; app.py puts them together. The journal is one
+concrete class, because there is one: the engine names it directly.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lorawatch.domain.errors import DestinationError
+from lorawatch.domain.model import Candidate, Delivery, Facts, RemoteFile, Version
+
+
+class Stop(Protocol):
+    """What every wait ends on; `threading.Event` is one."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Something may have happened at a path. Hints may be lost, late or wrong: only a look decides."""
+
+    path: str
+    is_directory: bool = False
+    is_closed: bool = False  # a writer closed it, or it was renamed to this name
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What can be seen of one version of a file that bears on whether its writer is done."""
+
+    candidate: Candidate
+    is_local: bool  # times and leases of this mount can be believed
+    expected_bytes: int | None  # the length that the header announces; None: no complete header yet
+    has_gap: bool  # unwritten extents, or zeros at the end that cut a tensor
+    is_held_open: bool | None  # somebody has it open for writing; None: cannot be known
+
+
+@dataclass(frozen=True, slots=True)
+class WatchState:
+    """How well a source sees its root. `code` is None when all is well."""
+
+    is_present: bool  # the root is there and is the one that was there before
+    code: str | None = None
+    reason: str = ""
+
+
+class Source(Protocol):
+    """Where candidates come from. One intake thread calls it; only hints come from other threads."""
+
+    root: str
+
+    def start(self, on_hint: Callable[[Hint], None], on_overflow: Callable[[], None]) -> None:
+        """Begin to send hints. Idempotent; never raises for a root that is missing: `supervise` tells."""
+
+    def supervise(self) -> WatchState:
+        """Check the root and the watch, and mend what can be mended. Cheap; called about once a second."""
+
+    def scan(self, below: str | None = None) -> Iterator[Candidate]:
+        """Yield every file below a directory (default: the root) whose name may be a LoRA's, with its version.
+
+        Hidden names are left out. A directory that cannot be read is reported through `unreadable`, not raised.
+        """
+
+    def unreadable(self) -> dict[str, str]:
+        """Return the directories that the last scan could not read, each with the reason."""
+
+    def polled(self) -> Sequence[str]:
+        """Return the directories that send no hints and must be scanned every `poll_seconds`."""
+
+    def look(self, path: str) -> Candidate | None:
+        """Return the candidate at this path now, or None if it is gone or not wanted.
+
+        Raises FileRejectedError (not a regular file, link that leaves the root) and FileUnreadableError.
+        """
+
+    def observe(self, candidate: Candidate) -> Observation:
+        """Look at the bytes as far as needed to tell whether the writer is done: header, gaps, open writers.
+
+        Raises FileVanishedError, FileChangedError, FileUnreadableError, and FileRejectedError for what can
+        never become a LoRA (a header that is no safetensors header at all, a link out of the root).
+        """
+
+    def open(self, candidate: Candidate) -> int:
+        """Return a read-only descriptor of exactly this version; the caller closes it. Raises as `observe`."""
+
+    def stop(self) -> None:
+        """Send no more hints; join the threads. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCopy:
+    """A complete, verified, fsynced-or-fsyncable copy under a temporary name at a destination."""
+
+    path: str
+    fingerprint: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """A delivery handed to a destination, with everything it needs to carry it."""
+
+    delivery: Delivery
+    replaces: RemoteFile | None  # what may be replaced; None: nothing may stand at the name
+    staged: StagedCopy | None = None
+
+    @property
+    def source_path(self) -> str:
+        """The file to read."""
+        return self.delivery.artifact.path
+
+    @property
+    def source_version(self) -> Version:
+        """The version that was accepted; anything else at the path is not to be sent."""
+        return self.delivery.artifact.version
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A consignment whose bytes are at the destination, under no name that a person would see."""
+
+    consignment: Consignment
+    token: str  # opaque to the engine: a temporary path, an upload id
+    sha256: str | None = None  # of the bytes at the destination, where they were read back
+
+
+class Destination(Protocol):
+    """Where deliveries go. Lane threads call it, several at once if `connections` is above one.
+
+    Every method raises DestinationError subclasses only, plus FileChangedError, FileVanishedError and
+    FileUnreadableError for the source side and StoppedError. It never certifies itself: the engine calls `find` before and after.
+    """
+
+    name: str
+    kind: str
+    group_size: int  # how many small deliveries are worth publishing together
+
+    def probe(self, *, needed_bytes: int) -> None:
+        """Return if a delivery of this size could go there now; raise DestinationDownError with the reason if not."""
+
+    def find(self, remote_name: str) -> RemoteFile | None:
+        """Return what stands at the name now, without reading its bytes."""
+
+    def digest(self, remote_name: str) -> str | None:
+        """Return the sha256 of the bytes at the name, read back now; None where that is impossible."""
+
+    def prepare(self, consignment: Consignment, *, progress: Callable[[int], None], stop: Stop) -> Prepared:
+        """Carry the bytes. Idempotent after a crash; what an earlier process left is swept or resumed."""
+
+    def publish(self, prepared: Sequence[Prepared]) -> list[RemoteFile | DestinationError]:
+        """Make each visible under its name at once and durably; one result per consignment, in order.
+
+        NameTakenError if something not named in `replaces` stands there: it is left alone.
+        """
+
+    def discard(self, prepared: Prepared) -> None:
+        """Remove what `prepare` left. Never raises."""
+
+    def remove(self, remote: RemoteFile) -> bool:
+        """Remove the file if it is still the one described; return whether it was removed."""
+
+    def sweep(self) -> None:
+        """Remove leftovers of earlier processes of this installation, and only those."""
+
+
+class Stager(Protocol):
+    """A destination on a local file system that can take the bytes while the verdict is still pending."""
+
+    name: str
+
+    def stage(self, source: int, *, size_bytes: int, progress: Callable[[int], None], stop: Stop) -> StagedCopy:
+        """Copy an open source file (descriptor at any offset) to a temporary name and hash what arrived.
+
+        Raises DestinationError or OSError; the caller then goes on without a staged copy. StoppedError on stop.
+        """
+
+    def unstage(self, staged: StagedCopy) -> None:
+        """Remove a staged copy that will not be published. Never raises."""
+
+
+class Inspector(Protocol):
+    """What reads a file and says what it is."""
+
+    version: str  # changes whenever a verdict could; stored beside each verdict
+
+    def header(self, descriptor: int) -> Facts:
+        """Read and check the header only. Raises FileRejectedError with a code."""

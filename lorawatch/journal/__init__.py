@@ -1,0 +1,1 @@
+"""The queue and the memory: SQLite, numbered migrations, named queries; no policy."""

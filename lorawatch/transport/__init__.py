@@ -1,0 +1,1 @@
+"""The hands: the only rooms that rename files, copy bytes, speak HTTP or start processes."""
