@@ -110,7 +110,12 @@ class DeliveryDelayedError(DestinationError):
     code = "delivery-delayed"
 
     def __init__(
-        self, message: str, *, code: str | None = None, fix: str = "", retry_after_seconds: float | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        fix: str = "",
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message, code=code, fix=fix)
         self.retry_after_seconds = retry_after_seconds

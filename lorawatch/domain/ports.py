@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lorawatch.domain.errors import DestinationError
-from lorawatch.domain.model import Candidate, Delivery, Facts, RemoteFile, Version
+from lorawatch.domain.model import Candidate, Delivery, RemoteFile, Version
 
 
 class Stop(Protocol):
     """What every wait ends on; `threading.Event` is one."""
 
-    def is_set(self) -> bool: ...
+    def is_set(self) -> bool:
+        """Return whether the work is to end now."""
 
-    def wait(self, timeout: float | None = None) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the work is to end, at most `timeout` seconds; return whether it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,14 @@ class WatchState:
     is_present: bool  # the root is there and is the one that was there before
     code: str | None = None
     reason: str = ""
+    is_rescan_needed: bool = False  # what happened since the last check may have sent no hint
 
 
 class Source(Protocol):
     """Where candidates come from. One intake thread calls it; only hints come from other threads."""
 
     root: str
+    is_local: bool  # a call that hangs on a local disk is our fault; on a network mount it is the network's
 
     def start(self, on_hint: Callable[[Hint], None], on_overflow: Callable[[], None]) -> None:
         """Begin to send hints. Idempotent; never raises for a root that is missing: `supervise` tells."""
@@ -135,7 +139,8 @@ class Destination(Protocol):
     """Where deliveries go. Lane threads call it, several at once if `connections` is above one.
 
     Every method raises DestinationError subclasses only, plus FileChangedError, FileVanishedError and
-    FileUnreadableError for the source side and StoppedError. It never certifies itself: the engine calls `find` before and after.
+    FileUnreadableError for the source side and StoppedError. It never certifies itself: the engine calls
+    `find` before and after.
     """
 
     name: str
@@ -175,20 +180,21 @@ class Stager(Protocol):
 
     name: str
 
-    def stage(self, source: int, *, size_bytes: int, progress: Callable[[int], None], stop: Stop) -> StagedCopy:
+    def stage(
+        self,
+        source: int,
+        *,
+        size_bytes: int,
+        progress: Callable[[int], None],
+        stop: Stop,
+        sinks: Sequence[Callable[[memoryview], object]] = (),
+    ) -> StagedCopy:
         """Copy an open source file (descriptor at any offset) to a temporary name and hash what arrived.
 
-        Raises DestinationError or OSError; the caller then goes on without a staged copy. StoppedError on stop.
+        Each sink is given the source's bytes in order while they pass; a view is valid during the call only.
+        Raises DestinationError; the caller then goes on without a staged copy. SourceError if the source cannot
+        be read to `size_bytes`, StoppedError on stop, and whatever a sink raises.
         """
 
     def unstage(self, staged: StagedCopy) -> None:
         """Remove a staged copy that will not be published. Never raises."""
-
-
-class Inspector(Protocol):
-    """What reads a file and says what it is."""
-
-    version: str  # changes whenever a verdict could; stored beside each verdict
-
-    def header(self, descriptor: int) -> Facts:
-        """Read and check the header only. Raises FileRejectedError with a code."""

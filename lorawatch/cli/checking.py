@@ -1,0 +1,113 @@
+"""`check`: what is this file, would it be delivered, and why not."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorawatch.cli import EXIT_ATTENTION, options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lorawatch.by_hand import Verdict
+    from lorawatch.config import Config
+    from lorawatch.domain.model import Facts
+
+
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Files to look at; nothing is changed.")],
+    as_json: options.Json = False,
+    config: options.Config = None,
+    log_format: options.LogFormat = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Say what a file is, whether it would be delivered, and why not.
+
+    Example: lorawatch check cat_v2.safetensors
+    """
+    import threading
+
+    from lorawatch.app import examiner_of
+    from lorawatch.by_hand import look_at
+
+    loaded = options.configuration_or_defaults(config, log_format, log_level)
+    examiner, stop = examiner_of(loaded), threading.Event()
+    verdicts = [look_at(file, examiner, _refusal_of(loaded), stop) for file in files]
+    if as_json:
+        options.print_json({"files": [_document(verdict) for verdict in verdicts]})
+    else:
+        for verdict in verdicts:
+            typer.echo(_sentences(verdict))
+    if not all(verdict.is_accepted for verdict in verdicts):
+        raise typer.Exit(EXIT_ATTENTION)
+
+
+def _refusal_of(config: "Config") -> "Callable[[Facts], tuple[str, str] | None]":
+    """Return a function that says why no destination wants a file, or None if one does."""
+    wanted = [(each.kinds or config.inspect.kinds, each.families) for each in config.destinations if each.enabled]
+
+    def refusal(facts: "Facts") -> tuple[str, str] | None:
+        options_ = wanted or [(config.inspect.kinds, ())]
+        kinds = sorted({kind for kinds, _ in options_ for kind in kinds})
+        if facts.kind not in kinds:
+            return "kind-not-wanted", f"it is of kind {facts.kind}; wanted: {', '.join(kinds)}"
+        family = facts.family or "unsorted"
+        if not any(facts.kind in kinds and (not families or family in families) for kinds, families in options_):
+            return "family-not-wanted", f"it is of family {family}, which no destination wants"
+        return None
+
+    return refusal
+
+
+def _document(verdict: "Verdict") -> dict[str, object]:
+    facts = verdict.facts
+    return {
+        "file": verdict.file,
+        "accepted": verdict.is_accepted,
+        "code": verdict.code,
+        "reason": verdict.reason,
+        "kind": facts.kind,
+        "algorithm": facts.algorithm,
+        "family": facts.family,
+        "families": list(facts.families),
+        "rank": facts.rank,
+        "alpha": facts.alpha,
+        "trigger_words": list(facts.trigger_words),
+        "step": facts.step,
+        "epoch": facts.epoch,
+        "pair": facts.pair,
+        "software": facts.software,
+        "tensor_count": facts.tensor_count,
+        "parameter_count": facts.parameter_count,
+        "dtypes": list(facts.dtypes),
+        "size_bytes": verdict.size_bytes,
+        "sha256": verdict.sha256,
+        "findings": [{"code": finding.code, "detail": finding.detail} for finding in facts.findings],
+    }
+
+
+def _sentences(verdict: "Verdict") -> str:
+    from lorawatch import humanize
+    from lorawatch.domain.codes import lookup
+
+    facts = verdict.facts
+    mark = "accepted" if verdict.is_accepted else f"not delivered ({verdict.code})"
+    lines = [f"{options.printable(verdict.file)}: {mark}"]
+    if facts.tensor_count:
+        family = facts.family or (f"one of {', '.join(facts.families)}" if facts.families else "unknown")
+        lines.append(f"  {facts.kind}, family {family}" + (f", rank {facts.rank}" if facts.rank else ""))
+        words = ", ".join(facts.trigger_words) or "none found"
+        lines.append(f"  trigger words: {options.printable(words)}" + (f"; step {facts.step}" if facts.step else ""))
+        lines.append(f"  {humanize.count(facts.tensor_count, 'tensor')} of {', '.join(facts.dtypes)}")
+    if verdict.size_bytes is not None:
+        lines.append(
+            f"  {humanize.size(verdict.size_bytes)}" + (f", sha256 {verdict.sha256}" if verdict.sha256 else "")
+        )
+    if verdict.reason and verdict.code not in {finding.code for finding in facts.findings}:
+        lines.append(f"  {options.printable(verdict.reason)}")
+    for finding in facts.findings:
+        lines.append(f"  {finding.code}: {options.printable(finding.detail)}")
+        known = lookup(finding.code)
+        if known is not None:
+            lines.append(f"    what to do: {known.cure}")
+    return "\n".join(lines)

@@ -1,0 +1,42 @@
+"""The program: its commands, in the order a person meets them."""
+
+from typing import Annotated
+
+import typer
+
+from lorawatch import __version__
+from lorawatch.cli import checking, demonstrating, retrying, running, sending, status
+
+program = typer.Typer(
+    name="lorawatch",
+    help="Watches AI Toolkit's outputs and delivers every finished LoRA to ComfyUI, verified.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: lorawatch demo",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"lorawatch {__version__}")
+        raise typer.Exit
+
+
+@program.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+for command in (
+    demonstrating.demo,
+    running.run,
+    running.once,
+    checking.check,
+    sending.send,
+    status.status,
+    retrying.retry,
+):
+    program.command()(command)

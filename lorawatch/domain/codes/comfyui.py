@@ -1,0 +1,42 @@
+"""Codes of ComfyUI: what people see there when a LoRA is not found or does nothing. A pure table."""
+
+from lorawatch.domain.codes.code import Code
+
+COMFYUI_CODES = (
+    Code(
+        "comfyui-unreachable",
+        "ComfyUI does not answer at comfyui_url. Deliveries go on; whether it lists them is checked later.",
+        "Start it, or correct `comfyui_url`: `curl URL/models/loras` must show a list.",
+    ),
+    Code(
+        "value-not-in-list",
+        '"Value not in list": the workflow names a LoRA that ComfyUI does not find in its directory.',
+        "See what it has: `curl http://127.0.0.1:8188/models/loras`. Deliver to that directory, make the file readable"
+        " for ComfyUI, and write the name with its subdirectory.",
+    ),
+    Code(
+        "comfyui-not-listed",
+        "The file is at the destination, but ComfyUI does not list it: it looks elsewhere, may not read it, or its list"
+        " is old.",
+        "Compare the directory with ComfyUI's extra_model_paths.yaml, then refresh its list: `touch DIRECTORY`.",
+    ),
+    Code(
+        "no-lora-effect",
+        "The LoRA loads but changes nothing: it is for another base model, its strength is too low, its trigger word is"
+        " missing, or its loader does not stand between checkpoint and sampler.",
+        "`lorawatch check FILE` shows family and trigger words, `lorawatch workflow FILE` makes a graph that fits;"
+        " use a strength of 0.8 to 1.0. All weights zero is told as zero-effect.",
+    ),
+    Code(
+        "none-type-not-iterable",
+        '"NoneType not iterable": an input of the workflow is null, mostly the negative prompt.',
+        'Put an empty text there: `"text": ""`. `lorawatch workflow FILE` makes one that is right.',
+    ),
+    Code(
+        "old-weights",
+        "ComfyUI keeps using the old weights of a LoRA that was replaced under the same name.",
+        "With `comfyui_url` lorawatch has it load them again. By hand:"
+        " `curl URL/free -H 'Content-Type: application/json'"
+        ' -d \'{"unload_models": true, "free_memory": true}\'`.',
+    ),
+)

@@ -1,0 +1,81 @@
+"""Codes of destinations and sources behind HTTP or Docker. A pure table."""
+
+from lorawatch.domain.codes.code import Code
+
+SERVER_CODES = (
+    Code(
+        "connection-failed",
+        "No connection to the server: it is not running, or its name, port or TLS certificate is wrong.",
+        "Try it: `curl -v URL`. Then correct `url`, or start the server. Deliveries wait and go on by themselves.",
+    ),
+    Code(
+        "timeout",
+        "Time-out: the server did not answer in time. Large files in one call are the usual cause.",
+        "Raise `read_timeout_seconds`, or send smaller chunks: `chunk_bytes = 262144`. It is tried again.",
+    ),
+    Code(
+        "too-large",
+        '"Request Entity Too Large" (413): the server or a proxy before it limits the size of one request.',
+        "Send chunks: lower `direct_limit_bytes` or `chunk_bytes`. In nginx: `client_max_body_size 100m;`.",
+    ),
+    Code(
+        "not-authorized",
+        "The server refuses us (401 or 403). Nothing more is sent to it, so that it is not hammered.",
+        "Correct the token (`$LORAWATCH_TOKEN_<NAME>` or the credential), then reload or `lorawatch retry --all`.",
+    ),
+    Code(
+        "wrong-parameters",
+        "Wrong parameters: the server does not know what we call its parameters; its API is of another version.",
+        'Set `api` to what the server speaks, for example "chunked"; `lorawatch doctor` finds it out.',
+    ),
+    Code(
+        "size-mismatch",
+        "Size mismatch: the destination shows the file with another size than was sent, so parts were lost or doubled.",
+        "It is sent again from the start. If that stays, set `chunk_bytes` and `parallel_chunks = 1`.",
+    ),
+    Code(
+        "not-listed",
+        "The destination said success, but does not list the file. Some server versions store nothing.",
+        "Update the server, or use a directory destination; `lorawatch doctor` shows its version.",
+    ),
+    Code(
+        "answered-error",
+        "The server answered with an error that says neither that the file is wrong nor that it will pass.",
+        "Look into the server's log for the time of the event. It is tried again by itself.",
+    ),
+    Code(
+        "answer-unreadable",
+        "The server's answer is none that it should give: a proxy's web page, an empty body or broken JSON.",
+        "Check that `url` leads to the MCP server itself: `curl -i URL/mcp/tools`.",
+    ),
+    Code(
+        "redirect-refused",
+        "The server sends us on to another host. It is not followed: the token and the file would go there.",
+        "If that host is right, write it as `url`.",
+    ),
+    Code(
+        "tool-missing",
+        "The server knows none of the tools with which a LoRA can be uploaded.",
+        "Check `url` and the server's version: `curl URL/mcp/tools`; tools may exist that this list leaves out.",
+    ),
+    Code(
+        "upload-lost",
+        "The server has forgotten a half-done upload, as after its restart. It is begun anew.",
+        "Nothing; it goes on by itself.",
+    ),
+    Code(
+        "docker-unavailable",
+        "Docker does not answer, or lorawatch may not use its socket.",
+        "`sudo systemctl status docker`; to permit it: `sudo usermod -aG docker lorawatch` (this equals root access).",
+    ),
+    Code(
+        "container-missing",
+        "There is no container or volume with this name.",
+        "See the names with `docker ps -a` and `docker volume ls`, and correct `container` or `volume`.",
+    ),
+    Code(
+        "container-stopped",
+        "The container is not running. Deliveries wait until it does.",
+        "`docker start CONTAINER`; they go on by themselves.",
+    ),
+)

@@ -1,0 +1,293 @@
+"""One attempt at a group of deliveries: resolve the name, carry, publish, prove, record.
+
+Lane threads call it, and the `send` command. The intent is in the journal before anything is carried, the outcome
+right after; killed in between, the next attempt asks the destination what is there.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from lorawatch.domain.errors import (
+    DeliveryDelayedError,
+    DestinationDownError,
+    DestinationError,
+    FileVanishedError,
+    LorawatchError,
+)
+from lorawatch.domain.model import Delivery, DeliveryState, Evidence, Receipt, RemoteFile
+from lorawatch.domain.planning import Resolution, numbered_name, resolve
+from lorawatch.domain.policy import Outcome, RetrySettings, after_failure
+from lorawatch.domain.ports import Consignment, Prepared, Stop
+from lorawatch.engine import announcing
+from lorawatch.engine.health import Health
+from lorawatch.engine.progress import ProgressReport
+from lorawatch.engine.settings import Route
+from lorawatch.engine.staged import StagedCopies
+from lorawatch.events import Event, emit
+from lorawatch.journal import deliveries, places
+from lorawatch.journal.database import Database
+from lorawatch.journal.rows import Connection
+
+MOST_RENAMES = 3  # -sha8, -sha12, -sha16: whoever has all of these taken by strangers has another problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """A delivery whose bytes are at the destination, or were there already."""
+
+    delivery: Delivery
+    prepared: Prepared | None
+    there: RemoteFile | None  # what stood at the name before
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A delivery that is at its destination, and the proof."""
+
+    delivery: Delivery
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A delivery that did not arrive, and why."""
+
+    delivery: Delivery
+    error: LorawatchError
+
+
+class _SkippedError(LorawatchError):
+    """The name is taken and the user wants such files skipped."""
+
+    code = "name-taken"
+
+
+@dataclass(slots=True)
+class Carrier:
+    """Carries deliveries of one route."""
+
+    route: Route
+    journal: Database
+    health: Health
+    staged: StagedCopies
+    retry: RetrySettings
+    stop: Stop
+    jitter: Callable[[], float]
+    is_root_trusted: Callable[[str], bool]
+    now: Callable[[], float] = time.time
+    watcher: Callable[[int], None] | None = None  # told of progress too: the bar of `send`
+
+    def carry(self, group: Sequence[Delivery], *, touch: Callable[[], None]) -> list[Arrived | Failed]:
+        """Carry claimed deliveries and record what became of each. `touch` is called whenever there is progress."""
+        carried: list[_Carried] = []
+        results: list[Arrived | Failed] = []
+        for delivery in group:
+            try:
+                carried.append(self._carry_one(delivery, touch))
+            except LorawatchError as error:
+                self._drop_staged(delivery)
+                results.append(Failed(delivery, error))
+            touch()
+        results += self._publish(carried)
+        self._record(results)
+        return results
+
+    def _carry_one(self, delivery: Delivery, touch: Callable[[], None]) -> _Carried:
+        started = time.monotonic()
+        delivery, resolution, there = self._settle_name(delivery)
+        if resolution is Resolution.SKIP:
+            raise _SkippedError(
+                f"{self.route.name} holds another file named {delivery.remote_name!r}, and on_conflict is skip"
+            )
+        emit(
+            Event.DELIVERY_STARTED,
+            **announcing.named(delivery),
+            size_bytes=delivery.artifact.version.size_bytes,
+            attempt=delivery.attempt,
+        )
+        if resolution is Resolution.ALREADY_THERE:
+            self._drop_staged(delivery)
+            return _Carried(delivery, None, there, started)
+        consignment = Consignment(
+            delivery,
+            replaces=there if resolution is Resolution.REPLACE else None,
+            staged=self.staged.take(self.route.name, delivery.delivery_id),
+        )
+        report = ProgressReport(delivery, self.journal, touch, self.watcher)
+        prepared = self.route.destination.prepare(consignment, progress=report, stop=self.stop)
+        return _Carried(delivery, prepared, there, started)
+
+    def _settle_name(self, delivery: Delivery) -> tuple[Delivery, Resolution, RemoteFile | None]:
+        """Decide what to do about what stands at the name now; take another name where both are to be kept."""
+        for attempt in range(MOST_RENAMES + 1):
+            there = self.route.destination.find(delivery.remote_name)
+            resolution = self._resolve(delivery, there)
+            if resolution is not Resolution.KEEP_BOTH:
+                return delivery, resolution, there
+            delivery = self._take_other_name(delivery, skip=attempt)
+        raise DeliveryDelayedError(
+            f"{self.route.name} holds other files under every name for {delivery.base_name!r}", code="name-taken"
+        )
+
+    def _resolve(self, delivery: Delivery, there: RemoteFile | None) -> Resolution:
+        artifact, name = delivery.artifact, delivery.remote_name
+        with self.journal.read() as connection:
+            placement = places.owner_of(connection, self.route.destination_id, name)
+            return resolve(
+                there,
+                artifact=artifact,
+                placement=placement,
+                was_sent=lambda sha256: places.was_sent(
+                    connection, self.route.destination_id, remote_name=name, path=artifact.path, sha256=sha256
+                ),
+                digest=lambda: self.route.destination.digest(name),
+                on_conflict=self.route.on_conflict,
+            )
+
+    def _take_other_name(self, delivery: Delivery, *, skip: int) -> Delivery:
+        artifact, destination_id = delivery.artifact, self.route.destination_id
+        taken = delivery.remote_name
+        with self.journal.write() as connection:
+            name = numbered_name(
+                delivery.base_name,
+                path=artifact.path,
+                sha256=artifact.sha256,
+                owner_of=lambda candidate: places.owner_of(connection, destination_id, candidate),
+                skip=skip,
+            )
+            places.release_name(connection, destination_id, remote_name=taken, path=artifact.path)
+            places.claim_name(
+                connection,
+                destination_id,
+                remote_name=name,
+                path=artifact.path,
+                base_name=delivery.base_name,
+                now=self.now(),
+            )
+            deliveries.rename(connection, delivery.delivery_id, name)
+        delivery = replace(delivery, remote_name=name)
+        emit(Event.DELIVERY_COLLISION, **announcing.named(delivery), taken_name=taken)
+        return delivery
+
+    def _publish(self, carried: Sequence[_Carried]) -> list[Arrived | Failed]:
+        """Make everything that was carried visible, as one group, and prove each by asking what stands there."""
+        prepared = [each.prepared for each in carried if each.prepared is not None]
+        published = iter(self.route.destination.publish(prepared) if prepared else [])
+        results: list[Arrived | Failed] = []
+        for each in carried:
+            result = next(published) if each.prepared is not None else None
+            try:
+                if isinstance(result, DestinationError):
+                    raise result
+                results.append(Arrived(each.delivery, self._prove(each, result)))
+            except LorawatchError as error:
+                if each.prepared is not None:
+                    self.route.destination.discard(each.prepared)
+                results.append(Failed(each.delivery, error))
+        return results
+
+    def _prove(self, carried: _Carried, published: RemoteFile | None) -> Receipt:
+        """Ask the destination what stands at the name now, and weigh what the answer proves."""
+        delivery, before = carried.delivery, carried.there
+        size_bytes = delivery.artifact.version.size_bytes
+        after = self.route.destination.find(delivery.remote_name)
+        if after is None:
+            raise DeliveryDelayedError(
+                f"{self.route.name} does not show {delivery.remote_name!r} after it was delivered", code="not-listed"
+            )
+        if after.size_bytes != size_bytes:
+            raise DeliveryDelayedError(
+                f"{self.route.name} shows {delivery.remote_name!r} with {after.size_bytes} bytes,"
+                f" {size_bytes} were sent",
+                code="size-mismatch",
+            )
+        is_changed = before is None or before.fingerprint != after.fingerprint
+        evidence = Evidence.ANSWERED
+        if carried.prepared is None:
+            evidence = Evidence.SHA256  # resolve() compared the hash of what stands there
+        elif published is not None and published.fingerprint == after.fingerprint:
+            is_hashed = carried.prepared.sha256 == delivery.artifact.sha256
+            evidence = Evidence.SHA256 if is_hashed else Evidence.SIZE if is_changed else Evidence.ANSWERED
+        elif is_changed:
+            evidence = Evidence.SIZE
+        return Receipt(
+            delivery_id=delivery.delivery_id,
+            remote_name=delivery.remote_name,
+            evidence=evidence,
+            fingerprint=after.fingerprint,
+            carried_bytes=0 if carried.prepared is None and delivery.attempt <= 1 else size_bytes,
+            is_replacement=before is not None and carried.prepared is not None,
+            seconds=time.monotonic() - carried.started,
+        )
+
+    def _record(self, results: Sequence[Arrived | Failed]) -> None:
+        outcomes = [(each, self._outcome(each)) for each in results if isinstance(each, Failed)]
+        now = self.now()
+        with self.journal.write() as connection:
+            for each in results:
+                if isinstance(each, Arrived):
+                    self._record_arrival(connection, each, now)
+            for failed, outcome in outcomes:
+                deliveries.record_outcome(connection, failed.delivery.delivery_id, outcome, now=now)
+        for each in results:
+            if isinstance(each, Arrived):
+                announcing.delivered(each.delivery, each.receipt)
+        for failed, outcome in outcomes:
+            announcing.not_delivered(failed.delivery, outcome, fix=failed.error.fix, now=now)
+
+    def _record_arrival(self, connection: Connection, arrived: Arrived, now: float) -> None:
+        delivery, receipt = arrived.delivery, arrived.receipt
+        deliveries.record_receipt(connection, delivery, receipt, now=now)
+        if receipt.carried_bytes:
+            places.record_placement(
+                connection,
+                self.route.destination_id,
+                remote_name=receipt.remote_name,
+                path=delivery.artifact.path,
+                base_name=delivery.base_name,
+                sha256=delivery.artifact.sha256,
+                fingerprint=receipt.fingerprint,
+                now=now,
+            )
+
+    def _outcome(self, failed: Failed) -> Outcome:
+        """Decide what becomes of a delivery that did not arrive, and whether its destination is down."""
+        error, delivery = failed.error, failed.delivery
+        if isinstance(error, _SkippedError):
+            return Outcome(DeliveryState.CANCELLED, error.code, error.message)
+        if isinstance(error, FileVanishedError) and not self.is_root_trusted(delivery.artifact.root):
+            error = DeliveryDelayedError(
+                f"{delivery.artifact.path} is out of sight: its watched directory is not there now",
+                code="root-missing",
+            )
+        now = self.now()
+        with self.journal.read() as connection:
+            since = deliveries.failing_since(connection, delivery.delivery_id, now=now)
+        outcome = after_failure(
+            error, attempt=delivery.attempt, since=since, now=now, settings=self.retry, jitter=self.jitter()
+        )
+        if isinstance(error, DestinationDownError) and outcome.state is DeliveryState.WAITING:
+            next_probe_at = self._confirm_down(error)
+            if next_probe_at is not None:
+                return replace(outcome, next_attempt_at=next_probe_at)
+        return outcome
+
+    def _confirm_down(self, error: DestinationDownError) -> float | None:
+        """Probe a destination that failed; return its next probe if it is down, None if only this delivery fails.
+
+        A disk that is too full for one file may have room for the others: those go on.
+        """
+        if not self.health.is_up(self.route.name):
+            return self.health.report_down(self.route.name, error)
+        try:
+            self.route.destination.probe(needed_bytes=0)
+        except DestinationDownError as probed:
+            return self.health.report_down(self.route.name, probed)
+        return None
+
+    def _drop_staged(self, delivery: Delivery) -> None:
+        staged = self.staged.take(self.route.name, delivery.delivery_id)
+        if staged is not None and self.route.stager is not None:
+            self.route.stager.unstage(staged)

@@ -1,0 +1,224 @@
+"""Where verdicts are written down and said aloud: journal first, then events, then the lanes are woken.
+
+Used by one intake thread. It touches no file of the source; staged copies that nobody needs are removed through
+their destination.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from lorawatch.domain import settle
+from lorawatch.domain.errors import SourceError
+from lorawatch.domain.model import Version
+from lorawatch.domain.ports import Stager
+from lorawatch.engine import announcing
+from lorawatch.engine.reading import Reading, Refused
+from lorawatch.engine.recording import Accepted, Recorded, record_accepted
+from lorawatch.engine.settings import IntakeSettings, Route
+from lorawatch.engine.staged import StagedCopies
+from lorawatch.engine.tally import Tally
+from lorawatch.engine.tracking import Tracked
+from lorawatch.events import Event, emit
+from lorawatch.journal import files, upkeep
+from lorawatch.journal.database import Database
+from lorawatch.journal.rows import Connection
+
+_NO_VERSION = Version(0, 0, 0)
+
+
+class VerdictDesk:
+    """Records what intake finds out about the files of one root."""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        journal: Database,
+        routes: Sequence[Route],
+        settings: IntakeSettings,
+        staged: StagedCopies,
+        tally: Tally,
+        wake_lanes: Callable[[], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._root = root
+        self._journal = journal
+        self._routes = routes
+        self._settings = settings
+        self._staged = staged
+        self._tally = tally
+        self._wake_lanes = wake_lanes
+        self._now = now
+        self._unreadable_directories: dict[str, str] = {}
+
+    def record(self, readings: Sequence[Reading]) -> None:
+        """Record a group of verdicts in one transaction, then say them and hand the staged copies over."""
+        recorded: list[tuple[Accepted, Recorded]] = []
+        news: list[Refused] = []
+        with self._journal.write() as connection:
+            for reading in readings:
+                if isinstance(reading, Accepted):
+                    result = record_accepted(connection, reading, self._routes, self._settings, now=self._now())
+                    recorded.append((reading, result))
+                elif isinstance(reading, Refused) and self._record_refused(connection, reading):
+                    news.append(reading)
+        for refused in news:
+            self._tally.count(refused.rejection.state)
+            announcing.refused(refused.candidate.path, refused.rejection)
+        for accepted, result in recorded:
+            announcing.accepted(result.artifact)
+            self._hand_over(accepted, result)
+        self.announce([result for _, result in recorded])
+
+    def announce(self, recorded: Sequence[Recorded]) -> None:
+        """Say what was planned and cancelled, and wake the lanes."""
+        for result in recorded:
+            announcing.planned(result)
+        if any(result.planned for result in recorded):
+            self._wake_lanes()
+
+    def drop_staged(self, accepted: Accepted) -> None:
+        """Remove the staged copy of a verdict that came to nothing."""
+        stager = self._stager(accepted.staged_at)
+        if accepted.staged is not None and stager is not None:
+            stager.unstage(accepted.staged)
+            self._staged.give_back()
+
+    def announce_detected(self, tracked: Tracked) -> None:
+        """Say once per candidate that it was seen."""
+        if not tracked.is_announced:
+            tracked.is_announced = True
+            candidate = tracked.candidate
+            emit(Event.FILE_DETECTED, file=candidate.path, size_bytes=candidate.version.size_bytes)
+
+    def note_waiting(self, tracked: Tracked, wait: settle.Wait) -> None:
+        """Say and record once that a file has stayed incomplete for long."""
+        if wait.is_incomplete and tracked.recorded_state != "incomplete":
+            self._record_state(tracked, "incomplete", wait.code, wait.reason)
+            emit(Event.FILE_INCOMPLETE, file=tracked.candidate.path, code=wait.code, reason=wait.reason)
+
+    def note_unreadable(self, tracked: Tracked, error: SourceError) -> None:
+        """Say and record once that a file cannot be read."""
+        if tracked.recorded_state == "unreadable":
+            return
+        is_known = self._state_in_journal(tracked.candidate.path) == ("unreadable", error.code)
+        self._record_state(tracked, "unreadable", error.code, error.message)
+        self._tally.count("unreadable")
+        if not is_known:
+            path = tracked.candidate.path
+            emit(Event.FILE_UNREADABLE, file=path, code=error.code, reason=error.message, fix=error.fix)
+
+    def note_pending(self, pending: Sequence[Tracked]) -> None:
+        """Record what is pending, so that `status` can tell where a file is."""
+        if not pending:
+            return
+        with self._journal.write() as connection:
+            files.record(
+                connection,
+                [self._file_record(each, "settling", None, "its writer may not be done") for each in pending],
+                now=self._now(),
+            )
+        for each in pending:
+            each.recorded_state = "settling"
+
+    def note_directories(self, unreadable: Mapping[str, str]) -> None:
+        """Say and record which directories could not be read, once each, and forget those that can be again."""
+        fresh = {path: reason for path, reason in unreadable.items() if path not in self._unreadable_directories}
+        healed = [path for path in self._unreadable_directories if path not in unreadable]
+        self._unreadable_directories = dict(unreadable)
+        if not fresh and not healed:
+            return
+        code = "permission-denied"
+        with self._journal.write() as connection:
+            records = [
+                files.FileRecord(
+                    self._root, path, _NO_VERSION, "unreadable", self._settings.verdict_key, code=code, reason=reason
+                )
+                for path, reason in fresh.items()
+            ]
+            files.record(connection, records, now=self._now())
+            for path in healed:
+                files.forget(connection, path)
+        for path, reason in fresh.items():
+            self._tally.count("unreadable")
+            emit(Event.FILE_UNREADABLE, file=path, code=code, reason=reason)
+
+    def gone(self, path: str, *, was_pending: bool) -> None:
+        """Cancel what a vanished file still owes, and forget it unless it had been accepted."""
+        code, reason = "source-vanished", "the file was removed before it was delivered"
+        with self._journal.write() as connection:
+            owed = upkeep.owed(connection, path)
+            cancelled = upkeep.cancel(connection, owed, code=code, reason=reason, now=self._now())
+            was_unfinished = files.forget_unaccepted(connection, path)
+        if was_pending or was_unfinished or cancelled:
+            emit(Event.FILE_VANISHED, file=path)
+        for number in cancelled:
+            emit(Event.DELIVERY_CANCELLED, file=path, delivery_id=number, code=code, reason=reason)
+
+    def drop_if_gone(self, path: str) -> None:
+        """Forget a queued file that turned out to be gone or settled meanwhile."""
+        with self._journal.write() as connection:
+            files.forget_queued(connection, path)
+
+    def is_anything_owed(self) -> bool:
+        """Return whether anything of this root is still to be carried."""
+        with self._journal.read() as connection:
+            return bool(upkeep.owed_paths(connection, self._root))
+
+    def _record_refused(self, connection: Connection, refused: Refused) -> bool:
+        """Record a rejection; return whether it is news, and not what was said of this version before."""
+        candidate, rejection = refused.candidate, refused.rejection
+        before = files.verdict(connection, candidate.path)
+        files.record(
+            connection,
+            [
+                files.FileRecord(
+                    candidate.root,
+                    candidate.path,
+                    candidate.version,
+                    rejection.state,
+                    self._settings.verdict_key,
+                    code=rejection.code,
+                    reason=rejection.reason,
+                    is_backlog=candidate.is_backlog,
+                )
+            ],
+            now=self._now(),
+        )
+        return before != (candidate.version, rejection.state, rejection.code)
+
+    def _hand_over(self, accepted: Accepted, recorded: Recorded) -> None:
+        """Give the staged copy to the delivery it was made for, or remove it."""
+        if accepted.staged is None or accepted.staged_at is None:
+            return
+        for planned in recorded.planned:
+            if planned.destination == accepted.staged_at and planned.failure is None:
+                self._staged.put(accepted.staged_at, planned.delivery_id, accepted.staged)
+                return
+        self.drop_staged(accepted)
+
+    def _stager(self, destination: str | None) -> Stager | None:
+        return next((route.stager for route in self._routes if route.name == destination), None)
+
+    def _state_in_journal(self, path: str) -> tuple[str, str | None] | None:
+        with self._journal.read() as connection:
+            verdict = files.verdict(connection, path)
+        return None if verdict is None else verdict[1:]
+
+    def _record_state(self, tracked: Tracked, state: str, code: str, reason: str) -> None:
+        with self._journal.write() as connection:
+            files.record(connection, [self._file_record(tracked, state, code, reason)], now=self._now())
+        tracked.recorded_state = state
+
+    def _file_record(self, tracked: Tracked, state: str, code: str | None, reason: str) -> files.FileRecord:
+        candidate = tracked.candidate
+        return files.FileRecord(
+            candidate.root,
+            candidate.path,
+            candidate.version,
+            state,
+            self._settings.verdict_key,
+            code=code,
+            reason=reason,
+            is_backlog=candidate.is_backlog,
+        )

@@ -1,0 +1,152 @@
+"""Which destinations are up: one state per destination, shared by its lanes, recorded in the journal.
+
+A destination that is down costs one probe per interval, whatever the backlog. Lanes call it; the service reads it.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lorawatch.domain.errors import DestinationDownError, DestinationParkedError
+from lorawatch.domain.policy import RetrySettings, backoff_seconds
+from lorawatch.engine.settings import Route
+from lorawatch.events import Event, emit
+from lorawatch.journal import places, upkeep
+from lorawatch.journal.database import Database
+
+
+@dataclass(slots=True)
+class _State:
+    route: Route
+    state: str = "up"
+    code: str | None = None
+    failures: int = 0
+    next_probe_at: float = 0.0
+    is_probing: bool = False
+
+
+class Health:
+    """The state of each destination. Thread-safe."""
+
+    def __init__(
+        self,
+        routes: list[Route],
+        *,
+        journal: Database,
+        retry: RetrySettings,
+        now: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._states = {route.name: _State(route) for route in routes}
+        self._journal = journal
+        self._retry = retry
+        self._now = now
+        self._jitter = jitter
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Take over what the journal remembers: a destination that was down is probed before it is used."""
+        with self._journal.read() as connection:
+            for state in self._states.values():
+                row = places.destination(connection, state.route.destination_id)
+                if row.state != "up":
+                    state.state, state.code, state.failures = "down", row.code, 1
+
+    def is_up(self, name: str) -> bool:
+        """Return whether deliveries may go to this destination now."""
+        return self._states[name].state == "up"
+
+    def down_states(self) -> dict[str, str]:
+        """Return the code of every destination that is not up."""
+        return {name: state.code or state.state for name, state in self._states.items() if state.state != "up"}
+
+    def probe_if_due(self, name: str) -> bool:
+        """Return whether the destination is up, probing it first if it is down and a probe is due.
+
+        One lane probes; the others are told no meanwhile.
+        """
+        state = self._states[name]
+        with self._lock:
+            if state.state == "up":
+                return True
+            if state.state == "parked" or state.is_probing or self._now() < state.next_probe_at:
+                return False
+            state.is_probing = True
+        try:
+            state.route.destination.probe(needed_bytes=0)
+        except DestinationDownError as error:
+            self.report_down(name, error)
+            return False
+        finally:
+            state.is_probing = False
+        self.report_up(name)
+        return True
+
+    def seconds_to_probe(self, name: str) -> float | None:
+        """Return how long to wait before asking again; None if the destination is up."""
+        state = self._states[name]
+        if state.state == "up":
+            return None
+        return 3600.0 if state.state == "parked" else max(0.05, state.next_probe_at - self._now())
+
+    def report_down(self, name: str, error: DestinationDownError) -> float:
+        """Record that a destination is down, say so once per cause, and return when it is probed next."""
+        state = self._states[name]
+        with self._lock:
+            is_news = state.state == "up" or state.code != error.code
+            state.failures += 1
+            state.state = "parked" if isinstance(error, DestinationParkedError) else "down"
+            state.code = error.code
+            wait = backoff_seconds(state.failures, self._retry, jitter=self._jitter())
+            state.next_probe_at = self._now() + wait
+        with self._journal.write() as connection:
+            places.record_destination(
+                connection,
+                state.route.destination_id,
+                state=state.state,
+                code=error.code,
+                reason=error.message,
+                next_probe_at=state.next_probe_at,
+            )
+        if is_news:
+            emit(
+                Event.DESTINATION_DOWN,
+                destination=name,
+                code=error.code,
+                reason=error.message,
+                fix=error.fix,
+                retry_in_seconds=wait,
+            )
+        return state.next_probe_at
+
+    def report_up(self, name: str) -> None:
+        """Record that a destination is up again, and make everything that waits for it due."""
+        state = self._states[name]
+        with self._lock:
+            was_down = state.state != "up"
+            state.state, state.code, state.failures = "up", None, 0
+        if not was_down:
+            return
+        with self._journal.write() as connection:
+            places.record_destination(connection, state.route.destination_id, state="up")
+            upkeep.expect_soon(connection, state.route.destination_id, now=self._now())
+        emit(Event.DESTINATION_UP, destination=name)
+
+    def probe_soon(self) -> None:
+        """Make every probe due: the clock was set."""
+        for state in self._states.values():
+            state.next_probe_at = 0.0
+
+    def refresh(self) -> None:
+        """Notice a destination that `retry` has un-parked in the journal."""
+        with self._journal.read() as connection:
+            rows = {
+                name: places.destination(connection, state.route.destination_id)
+                for name, state in self._states.items()
+                if state.state != "up"
+            }
+        for name, row in rows.items():
+            if row.state == "up":
+                with self._lock:
+                    self._states[name].state = "down"
+                    self._states[name].next_probe_at = 0.0

@@ -1,0 +1,181 @@
+"""The threads that carry: for each destination one express lane for small files, and `connections` for any size.
+
+A lane claims what is due, has it carried, and sleeps until something is. Lanes share nothing but the journal, the
+staged copies and the destination's health, so a destination that hangs holds up nobody else.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lorawatch.domain.errors import JournalError, LorawatchError
+from lorawatch.domain.model import Delivery, DeliveryState
+from lorawatch.domain.policy import Outcome
+from lorawatch.engine import announcing
+from lorawatch.engine.carrying import Carrier
+from lorawatch.engine.progress import LEASE_SECONDS
+from lorawatch.engine.settings import SMALL_BYTES
+from lorawatch.events import Event, emit
+from lorawatch.journal import deliveries, upkeep
+
+# What another process put back (`retry`) is noticed through the journal within this time.
+LONGEST_SLEEP_SECONDS = 30.0
+FAULT_PAUSE_SECONDS = 5.0
+NO_LIMIT = 1 << 62
+
+
+class Bell:
+    """Wakes the lanes of every destination. Rings are never lost: each lane waits for a number it has not seen."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._rings = 0
+
+    def ring(self) -> None:
+        """Wake every lane."""
+        with self._condition:
+            self._rings += 1
+            self._condition.notify_all()
+
+    def count(self) -> int:
+        """Return how often it has rung."""
+        return self._rings
+
+    def wait(self, seen: int, timeout: float) -> None:
+        """Wait until it has rung more often than `seen`."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._rings != seen, timeout)
+
+
+@dataclass(slots=True)
+class LaneWork:
+    """What a lane is doing; read by the service to find lanes that hang."""
+
+    name: str
+    destination: str
+    touched_at: float = 0.0  # monotonic; 0 while idle
+    is_reported_stuck: bool = False
+
+
+class Lane:
+    """One thread that carries for one destination."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        *,
+        label: str,
+        process: str,
+        is_express: bool,
+        bell: Bell,
+        on_recovered: Callable[[str], None],
+    ) -> None:
+        self._carrier = carrier
+        self._route = carrier.route
+        self._bell = bell
+        self._below = SMALL_BYTES if is_express else NO_LIMIT
+        self._is_express = is_express
+        self._owner = f"{process}:{label}"
+        self._on_recovered = on_recovered
+        self._has_lost_claims = False
+        self.is_draining = False  # set by the service before a reload: claim nothing more
+        self.work = LaneWork(label, self._route.name)
+        self.thread = threading.Thread(target=self._run, name=f"lane-{label}", daemon=True)
+
+    def _run(self) -> None:
+        while not self._carrier.stop.is_set():
+            seen = self._bell.count()
+            try:
+                self._give_up_lost_claims()
+                self._turn(seen)
+            except JournalError as error:
+                # What was claimed stays claimed until the journal works again; the destination knows what is there.
+                self._has_lost_claims = True
+                emit(Event.DAEMON_DEGRADED, code=error.code, reason=error.message, fix=error.fix)
+                self._carrier.stop.wait(FAULT_PAUSE_SECONDS)
+            finally:
+                self._rest()
+
+    def _turn(self, seen: int) -> None:
+        group = self._claim()
+        if not group:
+            self._rest()
+            self._bell.wait(seen, self._patience())
+            return
+        self._touch()
+        try:
+            self._carrier.carry(group, touch=self._touch)
+        except LorawatchError:
+            raise
+        except Exception as error:  # noqa: BLE001 the lane boundary: a bug fails its deliveries, not the lane
+            self._fail(group, error)
+
+    def _fail(self, group: Sequence[Delivery], error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        emit(Event.LANE_CRASHED, destination=self._route.name, reason=reason, traceback=traceback.format_exc())
+        outcome = Outcome(DeliveryState.FAILED, "internal-error", reason)
+        with self._carrier.journal.write() as connection:
+            for delivery in group:
+                deliveries.record_outcome(connection, delivery.delivery_id, outcome, now=self._carrier.now())
+        for delivery in group:
+            announcing.not_delivered(delivery, outcome, fix="", now=self._carrier.now())
+
+    def _give_up_lost_claims(self) -> None:
+        if self._has_lost_claims:
+            with self._carrier.journal.write() as connection:
+                upkeep.release(connection, owner_prefix=self._owner, now=self._carrier.now())
+            self._has_lost_claims = False
+
+    def _claim(self) -> list[Delivery]:
+        """Claim staged copies first: they only want publishing; then whatever is due."""
+        carrier, journal = self._carrier, self._carrier.journal
+        due = self._next_due()
+        if self.is_draining or due is None or due > carrier.now():
+            return []
+        self._touch()
+        if not carrier.health.probe_if_due(self._route.name):
+            return []
+        limit = self._route.destination.group_size
+        staged = carrier.staged.newest(self._route.name, limit=limit) if self._is_express or limit > 1 else []
+        with journal.write() as connection:
+            if staged:
+                group = deliveries.claim(
+                    connection, staged, now=carrier.now(), lease_seconds=LEASE_SECONDS, owner=self._owner
+                )
+                if group:
+                    return group
+            return deliveries.claim_due(
+                connection,
+                self._route.destination_id,
+                now=carrier.now(),
+                lease_seconds=LEASE_SECONDS,
+                owner=self._owner,
+                limit=limit,
+                below=self._below,
+            )
+
+    def _next_due(self) -> float | None:
+        with self._carrier.journal.read() as connection:
+            return deliveries.next_due_at(connection, self._route.destination_id, owner=self._owner, below=self._below)
+
+    def _patience(self) -> float:
+        """Return how long to sleep unless the bell rings."""
+        until_probe = self._carrier.health.seconds_to_probe(self._route.name)
+        due = self._next_due()
+        if due is None:
+            return LONGEST_SLEEP_SECONDS
+        wait = max(due - self._carrier.now(), 0.0) if until_probe is None else until_probe
+        return min(max(wait, 0.01), LONGEST_SLEEP_SECONDS)
+
+    def _touch(self) -> None:
+        self.work.touched_at = time.monotonic()
+        if self.work.is_reported_stuck:
+            self.work.is_reported_stuck = False
+            self._on_recovered(self._route.name)
+
+    def _rest(self) -> None:
+        if self.work.is_reported_stuck:
+            self._touch()
+        self.work.touched_at = 0.0

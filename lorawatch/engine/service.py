@@ -1,0 +1,176 @@
+"""Start, supervise, stop: the threads of one configuration. The main thread calls it; it never blocks for long.
+
+A reload stops one service and starts another on the same journal.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lorawatch.engine.health import Health
+from lorawatch.engine.intake import Intake
+from lorawatch.engine.lanes import NO_LIMIT, Bell, Lane
+from lorawatch.engine.settings import Route
+from lorawatch.engine.staged import StagedCopies
+from lorawatch.events import Event, emit
+from lorawatch.journal import deliveries, upkeep, views
+from lorawatch.journal.database import Database
+
+# A system call that takes longer than this hangs (a dead NFS server keeps its caller for minutes to for ever).
+STUCK_SECONDS = 60.0
+CLOCK_JUMP_SECONDS = 5.0
+STOP_GRACE_SECONDS = 4.0  # the promise is 5 s from the signal to the exit
+
+
+@dataclass(slots=True)
+class Service:
+    """Everything that runs for one configuration."""
+
+    journal: Database
+    routes: Sequence[Route]
+    intakes: Sequence[Intake]
+    lanes: Sequence[Lane]
+    health: Health
+    staged: StagedCopies
+    bell: Bell
+    stop_event: threading.Event
+    process: str
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _change_counter: int = -1
+    _clock_offset: float = 0.0
+    _stuck_intakes: set[str] = field(default_factory=set)
+
+    def start(self) -> None:
+        """Start the threads; `is_ready` tells when everything is listed."""
+        now = time.time()
+        with self.journal.write() as connection:
+            upkeep.release(connection, owner_prefix=self.process.partition("-")[0], now=now)
+        self.health.load()
+        self._clock_offset = now - time.monotonic()
+        for intake in self.intakes:
+            thread = threading.Thread(target=intake.run, name=f"intake-{intake.root}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for lane in self.lanes:
+            lane.thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether every watched directory that is there has been listed."""
+        return all(intake.is_ready.is_set() for intake in self.intakes)
+
+    def supervise(self) -> bool:
+        """Do what the main thread does once a second; return whether watcher and intakes are alive."""
+        self._notice_foreign_changes()
+        self._notice_clock_jump()
+        self._notice_stuck_lanes()
+        return self._are_intakes_alive()
+
+    def summary(self) -> str:
+        """Return one line for the service manager's status."""
+        with self.journal.read() as connection:
+            counts = views.counts(connection)
+        folders = len(self.intakes)
+        parts = [f"watching {folders} folder{'' if folders == 1 else 's'}"]
+        if counts.get("sending"):
+            parts.append(f"{counts['sending']} sending")
+        if counts.get("planned"):
+            parts.append(f"{counts['planned']} planned")
+        waiting = counts.get("waiting", 0)
+        down = self.health.down_states()
+        if waiting or down:
+            parts.append(f"{waiting} waiting" + (f" for {', '.join(sorted(down))}" if down else ""))
+        if counts.get("failed"):
+            parts.append(f"{counts['failed']} failed")
+        parts.append(f"{counts.get('delivered', 0)} delivered")
+        return " · ".join(parts)
+
+    def is_anything_due(self) -> bool:
+        """Return whether a lane is carrying, or something waits that a destination which is up could take now."""
+        if any(lane.work.touched_at for lane in self.lanes):
+            return True
+        now = time.time()
+        with self.journal.read() as connection:
+            for route in self.routes:
+                due = deliveries.next_due_at(connection, route.destination_id, owner=self.process, below=NO_LIMIT)
+                if due is not None and due <= now and self.health.is_up(route.name):
+                    return True
+        return False
+
+    def drain(self, seconds: float) -> None:
+        """Let the lanes finish what they carry, and claim nothing more; return after at most so many seconds."""
+        deadline = time.monotonic() + seconds
+        for lane in self.lanes:
+            lane.is_draining = True
+        while time.monotonic() < deadline and any(lane.work.touched_at for lane in self.lanes):
+            time.sleep(0.05)
+
+    def destination_recovered(self, name: str) -> None:
+        """Say that a call to a destination which hung has come back."""
+        emit(Event.DESTINATION_UP, destination=name)
+
+    def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> bool:
+        """Stop every thread and remove what was staged; return whether all of them ended in time."""
+        deadline = time.monotonic() + grace_seconds
+        self.stop_event.set()
+        self.bell.ring()
+        for intake in self.intakes:
+            intake.wake()
+        for thread in [*self._threads, *(lane.thread for lane in self.lanes)]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for intake in self.intakes:
+            intake.stop_readers(deadline=lambda: deadline - time.monotonic())
+        for route in self.routes:
+            for staged in self.staged.take_all(route.name):
+                if route.stager is not None:
+                    route.stager.unstage(staged)
+        return not any(thread.is_alive() for thread in [*self._threads, *(lane.thread for lane in self.lanes)])
+
+    def _notice_foreign_changes(self) -> None:
+        """Act on what another process wrote (`retry`): wake the lanes."""
+        counter = self.journal.change_counter()
+        if counter != self._change_counter:
+            self._change_counter = counter
+            self.health.refresh()
+            self.bell.ring()
+
+    def _notice_clock_jump(self) -> None:
+        """Try everything that waits after the clock was set: stored times mean nothing then."""
+        offset = time.time() - time.monotonic()
+        if abs(offset - self._clock_offset) > CLOCK_JUMP_SECONDS:
+            with self.journal.write() as connection:
+                for route in self.routes:
+                    upkeep.expect_soon(connection, route.destination_id, now=time.time())
+            self.health.probe_soon()
+            self.bell.ring()
+        self._clock_offset = offset
+
+    def _notice_stuck_lanes(self) -> None:
+        now = time.monotonic()
+        for lane in self.lanes:
+            work = lane.work
+            if work.touched_at and now - work.touched_at > STUCK_SECONDS and not work.is_reported_stuck:
+                work.is_reported_stuck = True
+                emit(
+                    Event.DESTINATION_DOWN,
+                    destination=work.destination,
+                    code="io-stuck",
+                    reason=f"a system call has not come back for {STUCK_SECONDS:.0f} s; other destinations go on",
+                )
+
+    def _are_intakes_alive(self) -> bool:
+        """Return whether every intake of a local directory has turned around lately; say so for the others."""
+        is_alive = True
+        now = time.monotonic()
+        for intake in self.intakes:
+            is_stuck = now - intake.beat > STUCK_SECONDS
+            if is_stuck and intake.root not in self._stuck_intakes:
+                self._stuck_intakes.add(intake.root)
+                reason = f"listing or reading it has not come back for {STUCK_SECONDS:.0f} s"
+                emit(Event.WATCH_LOST, directory=intake.root, code="io-stuck", reason=reason)
+            elif not is_stuck and intake.root in self._stuck_intakes:
+                self._stuck_intakes.discard(intake.root)
+                emit(Event.WATCH_REESTABLISHED, directory=intake.root)
+            is_alive = is_alive and (not is_stuck or not intake.is_local)
+        return is_alive

@@ -1,0 +1,68 @@
+"""What the engine needs to know, made of the configuration by app.py. Nothing here reads a file."""
+
+from dataclasses import dataclass, field
+
+from lorawatch.domain.model import Artifact, Facts
+from lorawatch.domain.planning import CheckpointPolicy, step_of
+from lorawatch.domain.policy import RetrySettings
+from lorawatch.domain.ports import Destination, Stager
+
+# Files below this never wait behind larger ones: readers and lanes keep a place free for them. Most LoRAs are
+# between 18 and 300 MB (FACTS §12 measures 150 MB); full fine-tunes and video models are above.
+SMALL_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """What intake does with what it sees. Times in seconds."""
+
+    quiet_seconds: float = 2.0
+    poll_seconds: float = 10.0
+    # The full scan is the truth: whatever event was lost, by a full queue, a network mount or a bug, is found by it.
+    reconcile_seconds: float = 300.0
+    is_existing_delivered: bool = True
+    checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    is_retiring: bool = False
+    verdict_key: str = ""  # the inspector's version and the settings that a verdict depends on
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A destination with the rules that lead to it."""
+
+    destination_id: int
+    destination: Destination
+    stager: Stager | None
+    name_template: str = "{file_name}"
+    on_conflict: str = "keep-both"
+    kinds: frozenset[str] | None = None  # None: everything
+    families: frozenset[str] | None = None
+    connections: int = 1
+
+    @property
+    def name(self) -> str:
+        """The destination's name."""
+        return self.destination.name
+
+    def refusal(self, facts: Facts) -> tuple[str, str] | None:
+        """Return (code, reason) if files like this are not for this destination."""
+        if self.kinds is not None and facts.kind not in self.kinds:
+            return "kind-not-wanted", f"it is of kind {facts.kind}; wanted: {', '.join(sorted(self.kinds))}"
+        if self.families is not None and (facts.family or "unsorted") not in self.families:
+            family = facts.family or "unknown"
+            return "family-not-wanted", f"it is of family {family}; wanted: {', '.join(sorted(self.families))}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Everything but the concrete sources and destinations."""
+
+    intake: IntakeSettings
+    retry: RetrySettings
+    process: str  # names this process in leases; unique per start
+
+
+def is_step(artifact: Artifact) -> bool:
+    """Return whether an artifact is a step checkpoint, not a final file."""
+    return step_of(artifact.path) is not None

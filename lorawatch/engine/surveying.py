@@ -1,0 +1,172 @@
+"""The full scan of one watched directory against the journal. Called by its intake thread; holds one page in memory.
+
+It finds what is new, remembers what was there before a destination was, plans known artifacts for new
+destinations, and finds out what is gone. It reads no file.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from lorawatch.domain.errors import SourceError
+from lorawatch.domain.model import Candidate
+from lorawatch.domain.ports import Source
+from lorawatch.engine.recording import Recorded, plan_route
+from lorawatch.engine.settings import IntakeSettings, Route
+from lorawatch.journal import files, places, upkeep
+from lorawatch.journal.database import Database
+
+PAGE = 500  # candidates compared with the journal in one query; memory stays flat with any number of files
+OPEN_STATES = ("settling", "incomplete", "unreadable")
+UNDELIVERED_STATES = (*OPEN_STATES, "rejected", "skipped")
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a full scan found."""
+
+    file_count: int = 0
+    new_count: int = 0
+    new_bytes: int = 0
+    is_root_blank: bool = False  # not one entry in it
+
+
+@dataclass(slots=True)
+class Surveyor:
+    """Scans one source. `is_pending` tells whether intake already has a path in hand."""
+
+    source: Source
+    journal: Database
+    routes: Sequence[Route]
+    settings: IntakeSettings
+    now: Callable[[], float]
+    is_pending: Callable[[str], bool]
+    touch: Callable[[], None]  # called for every page: the scan is alive
+    _unpaired: list[Route] = field(default_factory=list)
+
+    def first(self, on_planned: Callable[[list[Recorded]], None]) -> Survey:
+        """Scan at the start: queue what is new in the journal as backlog, and introduce new destinations."""
+        with self.journal.write() as connection:
+            self._unpaired = [
+                route
+                for route in self.routes
+                if not places.is_paired(connection, self.source.root, route.destination_id)
+            ]
+            if self._unpaired and self.settings.is_existing_delivered:
+                files.requeue(connection, self.source.root, state="ignored")
+        survey = Survey()
+        for page in self._pages(None):
+            fresh = self._fresh(page)
+            self._count(survey, page, fresh)
+            self._queue(fresh, page, is_backlog=True)
+        survey.is_root_blank = survey.file_count == 0 and _is_blank(self.source.root)
+        if not survey.is_root_blank:
+            self._introduce(on_planned)
+        return survey
+
+    def again(self, below: str | None, on_fresh: Callable[[Candidate], bool]) -> Survey:
+        """Scan again. `on_fresh` takes what is new, or returns False to have it queued in the journal."""
+        survey = Survey()
+        for page in self._pages(below):
+            fresh = [candidate for candidate in self._fresh(page) if not self.is_pending(candidate.path)]
+            self._count(survey, page, fresh)
+            self._queue([candidate for candidate in fresh if not on_fresh(candidate)], page, is_backlog=False)
+        survey.is_root_blank = below is None and survey.file_count == 0 and _is_blank(self.source.root)
+        return survey
+
+    def gone(self) -> list[str]:
+        """Return the paths below the root that are gone and still matter: something is owed, or unfinished."""
+        with self.journal.read() as connection:
+            owed = upkeep.owed_paths(connection, self.source.root)
+            suspects = [*owed, *files.paths_in_states(connection, self.source.root, UNDELIVERED_STATES)]
+        return [path for path in dict.fromkeys(suspects) if not self.is_there(path)]
+
+    def is_there(self, path: str) -> bool:
+        """Return whether a path still exists as something that the source would deliver."""
+        try:
+            return self.source.look(path) is not None or os.path.isdir(path)
+        except SourceError:
+            return True
+
+    def _pages(self, below: str | None) -> Iterator[list[Candidate]]:
+        candidates = iter(self.source.scan(below))
+        while page := list(islice(candidates, PAGE)):
+            self.touch()
+            yield page
+
+    def _fresh(self, page: Sequence[Candidate]) -> list[Candidate]:
+        """Return those of a page whose version has no lasting verdict yet."""
+        by_directory: dict[str, list[tuple[str, Candidate]]] = {}
+        for candidate in page:
+            directory, _, name = candidate.path.rpartition("/")
+            by_directory.setdefault(directory or "/", []).append((name, candidate))
+        fresh = []
+        with self.journal.read() as connection:
+            for directory, named in by_directory.items():
+                known = files.known(connection, directory, [name for name, _ in named])
+                fresh += [each for name, each in named if is_fresh(each, known.get(name), self.settings.verdict_key)]
+        return fresh
+
+    @staticmethod
+    def _count(survey: Survey, page: Sequence[Candidate], fresh: Sequence[Candidate]) -> None:
+        survey.file_count += len(page)
+        survey.new_count += len(fresh)
+        survey.new_bytes += sum(candidate.version.size_bytes for candidate in fresh)
+
+    def _queue(self, fresh: Sequence[Candidate], page: Sequence[Candidate], *, is_backlog: bool) -> None:
+        ignoring = self._unpaired if not self.settings.is_existing_delivered else []
+        if not fresh and not ignoring:
+            return
+        state = "ignored" if ignoring and len(ignoring) == len(self.routes) else "settling"
+        records = [
+            files.FileRecord(
+                root=each.root,
+                path=each.path,
+                version=each.version,
+                state=state,
+                verdict_key=self.settings.verdict_key,
+                reason="waits to be read",
+                is_backlog=is_backlog,
+            )
+            for each in fresh
+        ]
+        with self.journal.write() as connection:
+            for route in ignoring:
+                places.ignore(connection, route.destination_id, page)
+            files.record(connection, records, now=self.now())
+
+    def _introduce(self, on_planned: Callable[[list[Recorded]], None]) -> None:
+        """Plan what is known already for destinations that are new here, and remember that they have met."""
+        if self._unpaired and self.settings.is_existing_delivered:
+            self._plan_known(on_planned)
+        with self.journal.write() as connection:
+            for route in self._unpaired:
+                places.pair(connection, self.source.root, route.destination_id, now=self.now())
+        self._unpaired = []
+
+    def _plan_known(self, on_planned: Callable[[list[Recorded]], None]) -> None:
+        with self.journal.read() as connection:
+            pages = files.current_artifacts(connection, self.source.root)
+            while page := list(islice(pages, PAGE)):
+                group = [Recorded(artifact) for artifact in page if self.is_there(artifact.path)]
+                with self.journal.write() as writing:
+                    for recorded in group:
+                        for route in self._unpaired:
+                            plan_route(writing, recorded, route, self.settings, now=self.now())
+                on_planned([recorded for recorded in group if recorded.planned])
+
+
+def is_fresh(candidate: Candidate, known: files.KnownFile | None, verdict_key: str) -> bool:
+    """Return whether this version of a path still needs a verdict."""
+    if known is None or known.version != candidate.version or known.state in OPEN_STATES:
+        return True
+    return known.state in {"rejected", "skipped"} and known.verdict_key != verdict_key
+
+
+def _is_blank(root: str) -> bool:
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False

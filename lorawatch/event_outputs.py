@@ -1,0 +1,205 @@
+"""Where events go: JSON or sentences to a stream, JSON to a file that survives logrotate, entries to the journal.
+
+events.py calls it, one event at a time, whatever the thread. An output never raises: each says beside the swallowed
+error what recovers it, because a closed pipe or a full log disk must not stop a delivery.
+"""
+
+import codecs
+import datetime as dt
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol, TextIO
+
+from structlog.processors import JSONRenderer
+
+from lorawatch import journald
+from lorawatch.event_names import Level
+from lorawatch.event_record import Json, Record
+from lorawatch.event_sentences import sentence_of
+
+_PRIORITIES: dict[Level, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
+_MARKS: dict[Level, str] = {"debug": " ", "info": "·", "warning": "!", "error": "✗"}
+_COLOURS: dict[Level, str] = {"debug": "2", "info": "0", "warning": "33", "error": "31"}  # ECMA-48, SGR
+_GOOD_MARK, _GOOD_COLOUR = "✓", "32"
+_LABEL_COLUMNS = 10
+_ASCII = str.maketrans({"→": "->", "·": "-", "✓": "+", "✗": "x", "…": "..."})
+
+Render = Callable[[Record], str]
+
+
+class Output(Protocol):
+    """One place where events go."""
+
+    def write(self, record: Record) -> None:
+        """Write one event. Never raises."""
+
+    def close(self) -> None:
+        """Give back what was opened; what was handed in stays open."""
+
+
+def is_utf8(stream: TextIO) -> bool:
+    """Return whether a stream takes every character."""
+    return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
+
+
+def json_renderer(*, is_ascii: bool) -> Render:
+    """Return what renders an event as one line of JSON."""
+    render = JSONRenderer(ensure_ascii=is_ascii)
+
+    def rendered(record: Record) -> str:
+        when = dt.datetime.fromtimestamp(record.at, dt.UTC).isoformat(timespec="milliseconds")
+        head: dict[str, Json] = {"timestamp": f"{when[:-6]}Z", "level": record.level, "event": record.event.value}
+        return str(render(None, record.level, {**head, **record.data}))
+
+    return rendered
+
+
+def console_renderer(*, is_ascii: bool, is_coloured: bool) -> Render:
+    """Return what renders an event as a line for a terminal, with the local time."""
+
+    def rendered(record: Record) -> str:
+        sentence = sentence_of(record)
+        is_good = sentence.is_good and record.level == "info"
+        mark = _GOOD_MARK if is_good else _MARKS[record.level]
+        head = f"{mark} {sentence.label:<{_LABEL_COLUMNS}}"
+        if is_coloured:
+            head = f"\x1b[{_GOOD_COLOUR if is_good else _COLOURS[record.level]}m{head}\x1b[0m"
+        line = f"{time.strftime('%H:%M:%S', time.localtime(record.at))}  {head}  {sentence.text}"
+        return line.translate(_ASCII) if is_ascii else line
+
+    return rendered
+
+
+class StreamOutput:
+    """Lines on a stream that somebody else owns, each flushed."""
+
+    def __init__(self, stream: TextIO, render: Render) -> None:
+        self._stream: TextIO | None = stream
+        self._render = render
+        self._foreign_encoding = None if is_utf8(stream) else stream.encoding
+
+    def write(self, record: Record) -> None:
+        """Write one event."""
+        if self._stream is None:
+            return
+        line = self._render(record)
+        if self._foreign_encoding is not None:
+            line = line.encode(self._foreign_encoding, "backslashreplace").decode(self._foreign_encoding)
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except BrokenPipeError:  # nobody reads any more, for good: the daemon goes on, the file and status still tell
+            self._silence(self._stream)
+        except (OSError, ValueError):
+            pass  # a full disk or a closed stream: this line is lost; the next one is tried, and the journal has it all
+
+    def close(self) -> None:
+        """Leave the stream to its owner."""
+
+    def _silence(self, stream: TextIO) -> None:
+        """Point the stream nowhere: else Python would fail once more when it flushes it at exit."""
+        self._stream = None
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except OSError:
+            pass  # then the exit code is 120, which is all that this prevents
+
+
+class FileOutput:
+    """JSON lines appended to a file, which may be renamed, removed or truncated by logrotate at any time."""
+
+    def __init__(self, path: str, *, on_trouble: Callable[[OSError], None]) -> None:
+        self._path = path
+        self._on_trouble = on_trouble
+        self._render = json_renderer(is_ascii=False)
+        self._descriptor = -1
+        self._identity: tuple[int, int] | None = None
+        self._is_line_open = False  # the last write ended within a line
+        self._is_in_trouble = False
+
+    def write(self, record: Record) -> None:
+        """Append one event; the first failure of a row is told, the next event is tried as if nothing had been."""
+        try:
+            self._open_current()
+            self._append(f"{self._render(record)}\n".encode())
+        except OSError as error:
+            if not self._is_in_trouble:
+                self._is_in_trouble = True
+                self._on_trouble(error)
+        else:
+            self._is_in_trouble = False
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._identity = -1, None
+
+    def _open_current(self) -> None:
+        """Open the file that bears the name now: logrotate may have moved the one that was open."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            current = None
+        else:
+            current = (status.st_dev, status.st_ino)
+        if current is not None and current == self._identity:
+            return
+        self.close()
+        # O_NONBLOCK: a pipe with this name and no reader refuses instead of waiting; a regular file takes no notice.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        self._descriptor = os.open(self._path, flags, 0o644)
+        opened = os.fstat(self._descriptor)
+        self._identity, self._is_line_open = (opened.st_dev, opened.st_ino), False
+
+    def _append(self, line: bytes) -> None:
+        line = b"\n" * self._is_line_open + line
+        written = os.write(self._descriptor, line)
+        self._is_line_open = written < len(line)
+        if self._is_line_open:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+
+
+class JournalOutput:
+    """Entries in the systemd journal, each data key a field that `journalctl` can be asked for."""
+
+    def __init__(self, stream: TextIO, *, socket_path: str) -> None:
+        self._journal = journald.Journal(socket_path)
+        self._fallback = StreamOutput(stream, _prefixed(json_renderer(is_ascii=True)))
+
+    def write(self, record: Record) -> None:
+        """Hand one event to the journal; where it is absent, write it with its priority for whoever reads stdout."""
+        try:
+            self._journal.send(list(_fields(record)))
+        except OSError:
+            self._fallback.write(record)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._journal.close()
+
+
+def _prefixed(render: Render) -> Render:
+    """Put the priority in front, as systemd reads it from stdout (sd-daemon(3))."""
+    return lambda record: f"<{_PRIORITIES[record.level]}>{render(record)}"
+
+
+def _fields(record: Record) -> Iterator[tuple[str, str]]:
+    sentence = sentence_of(record)
+    yield "MESSAGE", f"{sentence.label} {sentence.text}"
+    yield "PRIORITY", str(_PRIORITIES[record.level])
+    yield "SYSLOG_IDENTIFIER", "lorawatch"
+    yield "LORAWATCH_EVENT", record.event.value
+    if record.call_site is not None:
+        yield "CODE_FILE", record.call_site.file
+        yield "CODE_LINE", str(record.call_site.line)
+        yield "CODE_FUNC", record.call_site.function
+    for key, value in record.data.items():
+        for each in value if isinstance(value, list) else [value]:  # a field may have several values
+            if each is not None:
+                yield f"LORAWATCH_{key.upper()}", each if isinstance(each, str) else json.dumps(each)

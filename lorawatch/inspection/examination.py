@@ -1,0 +1,72 @@
+"""One file from its header to the verdict on its weights, with the bytes read once in between.
+
+A reader thread begins an examination with the header; the bytes then pass by on whatever read is made of them (the
+copy to a local destination, or our own hash), and the same thread asks for the conclusion. It opens and closes
+nothing, and records nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lorawatch.domain.errors import FileRejectedError
+from lorawatch.domain.model import Facts
+from lorawatch.domain.ports import Stop
+from lorawatch.inspection.hashing import Sink, sha256_of
+from lorawatch.inspection.header import Header
+from lorawatch.inspection.inspector import SafetensorsInspector
+from lorawatch.inspection.weights import WeightsScan
+
+_FIXES = {
+    "nonfinite": "use an earlier checkpoint, or set inspect.on_nonfinite to warn to have it all the same",
+    "zero-tail": "the file was not written to its end: save or copy it again",
+}
+
+
+class Examiner:
+    """Begins examinations with the settings of `[inspect]`."""
+
+    def __init__(self, *, max_header_bytes: int, scan_weights: bool, on_nonfinite: str) -> None:
+        self._inspector = SafetensorsInspector(max_header_bytes=max_header_bytes)
+        self._scan_weights = scan_weights
+        self._rejected = frozenset({"zero-tail"} | ({"nonfinite"} if on_nonfinite == "reject" else set()))
+        self.version = f"{self._inspector.version}/scan:{scan_weights}/nonfinite:{on_nonfinite}"
+
+    def begin(self, descriptor: int, *, name: str) -> "Examination":
+        """Read the header of an open file with this name. Raises as `SafetensorsInspector.header`."""
+        facts, header = self._inspector.inspect(descriptor, name=name)
+        return Examination(facts, header if self._scan_weights else None, rejected=self._rejected)
+
+
+class Examination:
+    """One file under examination: `facts` are known, its weights are looked at while they are read."""
+
+    def __init__(self, facts: Facts, header: Header | None, *, rejected: frozenset[str]) -> None:
+        self.facts = facts
+        self._header = header
+        self._rejected = rejected
+        self._scan: WeightsScan | None = None
+        self.restart()
+
+    @property
+    def sinks(self) -> Sequence[Sink]:
+        """What wants to see every byte of the file, once and in order."""
+        return () if self._scan is None else (self._scan.feed,)
+
+    def restart(self) -> None:
+        """Forget the bytes seen so far: the read that carried them broke off."""
+        self._scan = WeightsScan(self._header) if self._header else None
+
+    def hash(self, descriptor: int, *, size_bytes: int, stop: Stop) -> str:
+        """Read the file and return its sha256. Raises as `sha256_of`."""
+        return sha256_of(descriptor, size_bytes=size_bytes, stop=stop, sinks=self.sinks)
+
+    def conclude(self) -> Facts:
+        """Return the facts with what the scan found, after all bytes were seen.
+
+        Raises FileRejectedError `zero-tail`, and `nonfinite` unless the settings only warn of it.
+        """
+        findings = self._scan.result() if self._scan else ()
+        for finding in findings:
+            if finding.code in self._rejected:
+                raise FileRejectedError(finding.detail, code=finding.code, fix=_FIXES[finding.code])
+        return replace(self.facts, findings=self.facts.findings + findings)

@@ -1,0 +1,76 @@
+"""From a valid header to the facts that people, filters and names work with.
+
+The inspector calls it; pure. What cannot be known stays None or empty.
+"""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from lorawatch.domain.model import Facts
+from lorawatch.domain.planning import step_of
+from lorawatch.inspection.families import recognise
+from lorawatch.inspection.header import Header
+from lorawatch.inspection.keys import Key, Role, split_key
+from lorawatch.inspection.kinds import algorithm_of, kind_of
+from lorawatch.inspection.metadata import alpha_in, epoch_in, software_in, step_in, trigger_words_in
+
+# AI Toolkit writes Wan 2.2 as <job>_<step>_high_noise and _low_noise; others write wan2.2_HighNoise_….
+_PAIR = re.compile(r"(?:^|[_\W])(?P<half>high|low)[_\W]?noise(?:$|[_\W])", re.IGNORECASE)
+# The tensors whose first dimension is the rank.
+_RANK_PARTS = frozenset({"hada_w1_b", "lokr_w1_b", "lokr_w2_b"})
+
+
+def facts_of(header: Header, *, name: str) -> Facts:
+    """Return what a header and a file's name say about the file."""
+    stem = os.path.splitext(os.path.basename(name))[0]
+    shapes = {tensor_name: tensor.shape for tensor_name, tensor in header.tensors.items()}
+    keys = {tensor_name: key for tensor_name in shapes if (key := split_key(tensor_name))}
+    kind = kind_of(shapes, keys.values(), stem=stem)
+    is_lora = kind == "lora"
+    half = _PAIR.search(stem) if is_lora else None
+    step = step_in(header.metadata)
+    verdict = recognise(shapes, header.metadata, name=name)
+    return Facts(
+        kind=kind,
+        algorithm=algorithm_of(keys.values()) if is_lora else None,
+        family=verdict.family,
+        families=verdict.families,
+        rank=_rank(shapes, keys) if is_lora else None,
+        alpha=alpha_in(header.metadata) if is_lora else None,
+        step=_step_in_name(stem) if step is None else step,
+        epoch=epoch_in(header.metadata),
+        trigger_words=trigger_words_in(header.metadata, is_embedding=kind == "embedding"),
+        tensor_count=len(shapes),
+        parameter_count=sum(map(math.prod, shapes.values())),
+        dtypes=_dtypes(header),
+        software=software_in(header.metadata),
+        pair=half["half"].lower() if half else None,
+        findings=verdict.findings,
+    )
+
+
+def _rank(shapes: Mapping[str, tuple[int, ...]], keys: Mapping[str, Key]) -> int | None:
+    """Return the rank that most layers have; LoKr with whole matrices has none."""
+    ranks = Counter(
+        shapes[name][0]
+        for name, key in keys.items()
+        if (key.role is Role.DOWN or key.part in _RANK_PARTS) and len(shapes[name]) >= 2
+    )
+    return max(ranks, key=lambda rank: (ranks[rank], rank), default=None)
+
+
+def _dtypes(header: Header) -> tuple[str, ...]:
+    """Return the number types, the one with the most bytes first."""
+    sizes: Counter[str] = Counter()
+    for tensor in header.tensors.values():
+        sizes[tensor.dtype] += tensor.end - tensor.begin
+    return tuple(dtype for dtype, _ in sizes.most_common())
+
+
+def _step_in_name(stem: str) -> int | None:
+    """Return the step of <job>_<step> or, of a pair, <job>_<step>_high_noise."""
+    step = step_of(f"{_PAIR.sub('', stem)}.safetensors")
+    return step if step is not None and step < 10**12 else None

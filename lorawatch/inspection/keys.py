@@ -1,0 +1,57 @@
+"""The names of the tensors of LoRAs, split into the layer they change and the part they play in it.
+
+`kinds`, `facts` and the weights scan use it. The suffixes are those that ComfyUI's loader maps (comfy/lora.py and
+comfy/weight_adapter, 0.3.64), PEFT's, kohya's, LyCORIS's and those of older diffusers.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a tensor does in the LoRA of one layer."""
+
+    DOWN = "down"
+    UP = "up"
+    MID = "mid"
+    ALPHA = "alpha"
+    DORA_SCALE = "dora-scale"
+    LOKR = "lokr"
+    LOHA = "loha"
+    FULL = "full"
+    OTHER = "other"
+
+
+# How the part is written → its role. The text between the last "." or "_" of the layer and the end.
+_PARTS = {
+    **dict.fromkeys(("lora_A", "lora_down", "lora.down", "lora_linear_layer.down", "lora_embedding_A"), Role.DOWN),
+    **dict.fromkeys(("lora_B", "lora_up", "lora.up", "lora_linear_layer.up", "lora_embedding_B"), Role.UP),
+    **dict.fromkeys(("lora_mid", "lora.mid"), Role.MID),
+    **dict.fromkeys(("alpha", "lora_alpha", "lora.alpha"), Role.ALPHA),
+    **dict.fromkeys(("dora_scale", "lora_magnitude_vector"), Role.DORA_SCALE),
+    **dict.fromkeys(("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"), Role.LOKR),
+    **dict.fromkeys(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"), Role.LOHA),
+    **dict.fromkeys(("diff", "diff_b", "set_weight"), Role.FULL),
+    **dict.fromkeys(("oft_blocks", "oft_diag", "w_norm", "b_norm", "reshape_weight"), Role.OTHER),
+}
+_KEY_END = re.compile(
+    r"[._]("
+    + "|".join(re.escape(part) for part in sorted(_PARTS, key=len, reverse=True))
+    + r")(?:\.default(?:_\d+)?)?(?:\.(?:weight|bias))?$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One tensor name of a LoRA: the layer it changes, the part as it is written, and what that part does."""
+
+    layer: str
+    part: str
+    role: Role
+
+
+def split_key(name: str) -> Key | None:
+    """Return what a tensor name stands for, or None if it belongs to no LoRA."""
+    found = _KEY_END.search(name)
+    return Key(name[: found.start()], found[1], _PARTS[found[1]]) if found else None

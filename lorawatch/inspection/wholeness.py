@@ -1,0 +1,91 @@
+"""A cheap look at a file that may still be growing: how long it will be, and whether all of it is there.
+
+The folder source calls it on the intake thread before a file is settled, perhaps many times for one file. It
+never maps the file, never reads more than the header and a few blocks at the end, and moves the descriptor's
+offset (everything in lorawatch reads by position).
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lorawatch.inspection.document import TensorInfo, parse_document
+from lorawatch.inspection.prefix import LENGTH_BYTES, PREFIX_BYTES, header_length, reject_foreign
+from lorawatch.inspection.reading import pread_exactly, unreadable
+
+# Issue 2: what counts as a tail of zeros. A block of a file system, and more than trained weights ever show.
+ZERO_TAIL_BYTES = 4096
+_STEP_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Wholeness:
+    """How much of a file is there. `expected_bytes` is None while its header is not complete."""
+
+    expected_bytes: int | None
+    has_gap: bool
+
+
+def wholeness(descriptor: int, *, size_bytes: int, max_header_bytes: int) -> Wholeness:
+    """Return how whole an open file of `size_bytes` bytes is.
+
+    Raises FileRejectedError at once for what can never become a safetensors file, and FileChangedError or
+    FileUnreadableError as `read_header` does.
+    """
+    prefix = pread_exactly(descriptor, min(size_bytes, PREFIX_BYTES), 0)
+    reject_foreign(prefix, max_header_bytes=max_header_bytes)
+    length = header_length(prefix)
+    if not length or LENGTH_BYTES + length > size_bytes:
+        return Wholeness(None, has_gap=False)
+    data_offset = LENGTH_BYTES + length
+    raw = prefix[:data_offset] + pread_exactly(descriptor, max(0, data_offset - len(prefix)), len(prefix))
+    if b"\0" in raw[LENGTH_BYTES:]:  # JSON holds no NUL: the space is allocated, the header is not written yet
+        return Wholeness(None, has_gap=True)
+    document = parse_document(raw[LENGTH_BYTES:])
+    expected_bytes = data_offset + document.data_bytes
+    has_gap = _has_hole(descriptor, size_bytes) or (
+        size_bytes == expected_bytes
+        and _has_zero_tail(descriptor, document.tensors.values(), data_offset=data_offset, size_bytes=size_bytes)
+    )
+    return Wholeness(expected_bytes, has_gap)
+
+
+def zero_tail(tensors: Iterable[TensorInfo], *, last_byte: int) -> str | None:
+    """Return how zeros at the end of the data cut its tensors, in words; None if they do not.
+
+    `last_byte` is the position in the data of the last byte that is not zero, or -1 if there is none. One last
+    tensor of nothing but zeros is well: so does an untrained lora_B look.
+    """
+    filled = [tensor for tensor in tensors if tensor.end > tensor.begin]
+    data_bytes = max((tensor.end for tensor in filled), default=0)
+    zero_bytes = data_bytes - 1 - last_byte
+    cut_bytes = max((tensor.end for tensor in filled if tensor.begin <= last_byte), default=0) - 1 - last_byte
+    empty_count = sum(tensor.begin > last_byte for tensor in filled)
+    if cut_bytes >= ZERO_TAIL_BYTES or (empty_count >= 2 and zero_bytes >= ZERO_TAIL_BYTES):
+        return f"the last {zero_bytes:,} of {data_bytes:,} bytes of data are zeros"
+    return None
+
+
+def _has_hole(descriptor: int, size_bytes: int) -> bool:
+    """Return whether a part of the file was never written: a hole, or preallocated and still unwritten."""
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) < size_bytes
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOTSUP, errno.ENXIO):  # not known here; or shorter by now
+            return False
+        raise unreadable(error) from error
+
+
+def _has_zero_tail(descriptor: int, tensors: Iterable[TensorInfo], *, data_offset: int, size_bytes: int) -> bool:
+    """Read backwards to the last byte that is not zero, but not past where the answer is certain."""
+    filled = sorted((tensor.begin for tensor in tensors if tensor.end > tensor.begin), reverse=True)
+    certain_from = data_offset + (filled[1] if len(filled) > 1 else 0)
+    end = size_bytes
+    while end > certain_from:
+        begin = max(data_offset, end - _STEP_BYTES)
+        length = len(pread_exactly(descriptor, end - begin, begin).rstrip(b"\0"))
+        end = begin + length
+        if length:
+            break
+    return zero_tail(tensors, last_byte=end - data_offset - 1) is not None

@@ -1,0 +1,212 @@
+"""Named queries on files and artifacts: what is known of each path. Called by intake, inside its transactions."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lorawatch.domain.model import Artifact, Facts, Version
+from lorawatch.journal.rows import (
+    ARTIFACT_COLUMNS,
+    Connection,
+    artifact_from,
+    facts_to_text,
+    milliseconds,
+    signed,
+    version_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """The last verdict on a path."""
+
+    version: Version
+    state: str
+    verdict_key: str
+    artifact_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A verdict to be recorded."""
+
+    root: str
+    path: str
+    version: Version
+    state: str
+    verdict_key: str
+    code: str | None = None
+    reason: str | None = None
+    artifact_id: int | None = None
+    is_backlog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtifact:
+    """An accepted file, before the journal has given it a number."""
+
+    root: str
+    path: str
+    version: Version
+    sha256: str
+    facts: Facts
+    is_backlog: bool
+
+
+def known(connection: Connection, directory: str, names: Sequence[str]) -> dict[str, KnownFile]:
+    """Return what is known of these names of one directory. Ask for a few hundred at a time."""
+    marks = ",".join("?" * len(names))
+    rows = connection.execute(
+        "SELECT name, inode, size_bytes, mtime_ns, state, verdict_key, artifact_id FROM file"
+        f" WHERE directory = ? AND name IN ({marks})",
+        (os.fsencode(directory), *map(os.fsencode, names)),
+    )
+    return {os.fsdecode(row[0]): KnownFile(version_of(row[1], row[2], row[3]), *row[4:]) for row in rows}
+
+
+def record(connection: Connection, records: Iterable[FileRecord], *, now: float) -> None:
+    """Record the verdicts; each replaces what was known of its path."""
+    connection.executemany(
+        """
+        INSERT INTO file (root, directory, name, inode, size_bytes, mtime_ns, state, code, reason, verdict_key,
+                          artifact_id, is_backlog, changed_at_ms)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (directory, name) DO UPDATE SET
+            root = excluded.root, inode = excluded.inode, size_bytes = excluded.size_bytes,
+            mtime_ns = excluded.mtime_ns, state = excluded.state, code = excluded.code, reason = excluded.reason,
+            verdict_key = excluded.verdict_key, artifact_id = excluded.artifact_id,
+            is_backlog = excluded.is_backlog, changed_at_ms = excluded.changed_at_ms
+        """,
+        [
+            (
+                os.fsencode(each.root),
+                *map(os.fsencode, os.path.split(each.path)),
+                signed(each.version.inode),
+                each.version.size_bytes,
+                each.version.mtime_ns,
+                each.state,
+                each.code,
+                each.reason,
+                each.verdict_key,
+                each.artifact_id,
+                each.is_backlog,
+                milliseconds(now),
+            )
+            for each in records
+        ],
+    )
+
+
+def forget(connection: Connection, path: str) -> bool:
+    """Forget a path; return whether anything was known of it."""
+    return _forget(connection, path, "1")
+
+
+def forget_unaccepted(connection: Connection, path: str) -> bool:
+    """Forget a path that is gone; an accepted one is remembered, for it may come back as it was."""
+    return _forget(connection, path, "state <> 'accepted'")
+
+
+def forget_queued(connection: Connection, path: str) -> bool:
+    """Forget a path that waited to be looked at and is not there."""
+    return _forget(connection, path, "state = 'settling'")
+
+
+def _forget(connection: Connection, path: str, condition: str) -> bool:
+    directory, name = os.path.split(path)
+    cursor = connection.execute(
+        f"DELETE FROM file WHERE directory = ? AND name = ? AND {condition}",
+        (os.fsencode(directory), os.fsencode(name)),
+    )
+    return cursor.rowcount > 0
+
+
+def verdict(connection: Connection, path: str) -> tuple[Version, str, str | None] | None:
+    """Return (version, state, code) of the last verdict on a path."""
+    directory, name = os.path.split(path)
+    row = connection.execute(
+        "SELECT inode, size_bytes, mtime_ns, state, code FROM file WHERE directory = ? AND name = ?",
+        (os.fsencode(directory), os.fsencode(name)),
+    ).fetchone()
+    return None if row is None else (version_of(row[0], row[1], row[2]), row[3], row[4])
+
+
+def queued(connection: Connection, root: str, *, limit: int) -> list[tuple[str, bool]]:
+    """Return (path, is backlog) of what waits to be looked at below a root, the newest files first."""
+    rows = connection.execute(
+        "SELECT directory, name, is_backlog FROM file WHERE root = ? AND state = 'settling'"
+        " ORDER BY is_backlog, mtime_ns DESC LIMIT ?",
+        (os.fsencode(root), limit),
+    )
+    return [(os.fsdecode(os.path.join(directory, name)), bool(is_backlog)) for directory, name, is_backlog in rows]
+
+
+def requeue(connection: Connection, root: str, *, state: str) -> None:
+    """Have every file of this state below a root looked at again."""
+    connection.execute("UPDATE file SET state = 'settling' WHERE root = ? AND state = ?", (os.fsencode(root), state))
+
+
+def paths_in_states(connection: Connection, root: str, states: Sequence[str]) -> Iterator[str]:
+    """Yield every path below a root with one of these states, a page at a time, so that memory stays flat."""
+    marks = ",".join("?" * len(states))
+    last = 0
+    while True:
+        rows = connection.execute(
+            f"SELECT file_id, directory, name FROM file WHERE file_id > ? AND root = ? AND state IN ({marks})"
+            " ORDER BY file_id LIMIT 500",
+            (last, os.fsencode(root), *states),
+        ).fetchall()
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield from (os.fsdecode(os.path.join(directory, name)) for _, directory, name in rows)
+
+
+def add_artifact(connection: Connection, new: NewArtifact, *, now: float) -> Artifact:
+    """Record an accepted version of a path and return it with its number."""
+    cursor = connection.execute(
+        """
+        INSERT INTO artifact (root, path, inode, size_bytes, mtime_ns, sha256, facts, is_backlog, accepted_at_ms)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            os.fsencode(new.root),
+            os.fsencode(new.path),
+            signed(new.version.inode),
+            new.version.size_bytes,
+            new.version.mtime_ns,
+            new.sha256,
+            facts_to_text(new.facts),
+            new.is_backlog,
+            milliseconds(now),
+        ),
+    )
+    number = cursor.lastrowid
+    if number is None:
+        msg = "SQLite gave no number to a new artifact"
+        raise RuntimeError(msg)
+    return Artifact(number, new.root, new.path, new.version, new.sha256, new.facts, is_backlog=new.is_backlog)
+
+
+def artifact(connection: Connection, artifact_id: int) -> Artifact:
+    """Return one artifact by its number."""
+    row = connection.execute(
+        f"SELECT {ARTIFACT_COLUMNS} FROM artifact WHERE artifact_id = ?",
+        (artifact_id,),
+    ).fetchone()
+    return artifact_from(row)
+
+
+def current_artifacts(connection: Connection, root: str) -> Iterator[Artifact]:
+    """Yield the accepted current version of every path below a root, a page at a time, oldest first."""
+    last = 0
+    while True:
+        rows = connection.execute(
+            f"SELECT {ARTIFACT_COLUMNS} FROM artifact JOIN file USING (artifact_id)"
+            " WHERE artifact_id > ? AND file.root = ? AND file.state = 'accepted' ORDER BY artifact_id LIMIT 500",
+            (last, os.fsencode(root)),
+        ).fetchall()
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield from map(artifact_from, rows)

@@ -1,0 +1,1 @@
+"""Numbered migrations, forward only: each runs in one transaction with its version."""

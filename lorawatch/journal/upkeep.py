@@ -1,0 +1,105 @@
+"""Named queries that set deliveries right from outside a lane: cancel, retry, free the claims of the dead.
+
+Called by intake, by the service at its start, and by the `retry` command beside the daemon.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from lorawatch.domain.model import DeliveryState
+from lorawatch.journal.rows import Connection, milliseconds
+
+
+def release(connection: Connection, *, owner_prefix: str, now: float) -> int:
+    """Give up the claims of a process that is gone; return how many there were."""
+    cursor = connection.execute(
+        """
+        UPDATE delivery SET state = 'waiting', next_attempt_at_ms = ?, lease_owner = NULL, lease_until_ms = NULL
+        WHERE state = 'sending' AND (lease_owner LIKE ? || '%' OR lease_until_ms < ?)
+        """,
+        (milliseconds(now), owner_prefix, milliseconds(now)),
+    )
+    return cursor.rowcount
+
+
+def expect_soon(connection: Connection, destination_id: int, *, now: float) -> None:
+    """Make every waiting delivery of a destination due: it is up again."""
+    connection.execute(
+        "UPDATE delivery SET next_attempt_at_ms = ? WHERE destination_id = ? AND state = 'waiting'",
+        (milliseconds(now), destination_id),
+    )
+
+
+def cancel(connection: Connection, delivery_ids: Iterable[int], *, code: str, reason: str, now: float) -> list[int]:
+    """Cancel those of these deliveries that no lane owns; return their numbers."""
+    cancelled = []
+    for number in delivery_ids:
+        cursor = connection.execute(
+            """
+            UPDATE delivery SET state = 'cancelled', code = ?, reason = ?, next_attempt_at_ms = NULL, changed_at_ms = ?
+            WHERE delivery_id = ? AND state IN ('planned', 'waiting')
+            """,
+            (code, reason, milliseconds(now), number),
+        )
+        if cursor.rowcount:
+            cancelled.append(number)
+    return cancelled
+
+
+def owed(connection: Connection, path: str) -> list[int]:
+    """Return the deliveries of every version of a path that are still to be carried."""
+    rows = connection.execute(
+        "SELECT delivery_id FROM delivery JOIN artifact USING (artifact_id)"
+        " WHERE path = ? AND state IN ('planned', 'waiting')",
+        (os.fsencode(path),),
+    )
+    return [row[0] for row in rows]
+
+
+def owed_paths(connection: Connection, root: str) -> list[str]:
+    """Return the paths below a root of which something is still to be carried; at most 10,000."""
+    rows = connection.execute(
+        "SELECT DISTINCT path FROM delivery JOIN artifact USING (artifact_id)"
+        " WHERE root = ? AND state IN ('planned', 'waiting') LIMIT 10000",
+        (os.fsencode(root),),
+    )
+    return [os.fsdecode(row[0]) for row in rows]
+
+
+def steps_of_series(
+    connection: Connection, destination_id: int, series: str, *, states: Sequence[DeliveryState]
+) -> dict[int, int]:
+    """Return the step of each delivery of a series in these states, by delivery number."""
+    marks = ",".join("?" * len(states))
+    rows = connection.execute(
+        f"SELECT delivery_id, step FROM delivery WHERE destination_id = ? AND series = ? AND step IS NOT NULL"
+        f" AND state IN ({marks})",
+        (destination_id, os.fsencode(series), *(state.value for state in states)),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def retry(connection: Connection, delivery_ids: Sequence[int] | None, *, now: float) -> list[int]:
+    """Put deliveries back: these, whatever became of them, or (None) all that failed or wait.
+
+    Destinations that were parked are tried again.
+    """
+    where = "state IN ('failed', 'waiting')"
+    values: tuple[int, ...] = ()
+    if delivery_ids is not None:
+        where = f"delivery_id IN ({','.join('?' * len(delivery_ids))}) AND state <> 'sending'"
+        values = tuple(delivery_ids)
+    rows = connection.execute(
+        f"""
+        UPDATE delivery SET state = 'planned', attempt = 0, sent_bytes = 0, code = NULL, reason = NULL,
+            next_attempt_at_ms = NULL, failing_since_ms = NULL, evidence = NULL, changed_at_ms = ?
+        WHERE {where} RETURNING delivery_id, destination_id
+        """,
+        (milliseconds(now), *values),
+    ).fetchall()
+    for destination_id in {row[1] for row in rows}:
+        connection.execute(
+            "UPDATE destination SET state = 'up', next_probe_at_ms = NULL WHERE destination_id = ? AND state <> 'up'",
+            (destination_id,),
+        )
+    return sorted(row[0] for row in rows)

@@ -1,0 +1,123 @@
+"""What people ask: which deliveries, which files, how many. Read-only; called by commands and the heartbeat."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorawatch.domain.model import Delivery, DeliveryState
+from lorawatch.journal.rows import (
+    ARTIFACT_COLUMNS,
+    DELIVERY_COLUMNS,
+    DELIVERY_TABLES,
+    Connection,
+    delivery_from,
+    seconds,
+)
+
+# A person reads a screen, a script a page; whoever has more than this open has one cause, not a thousand.
+MOST_OPEN = 1000
+MOST_DELIVERED = 20
+STATES = tuple(state.value for state in DeliveryState)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """A delivery with what is recorded beside it."""
+
+    delivery: Delivery
+    evidence: str | None
+    changed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A file that is not (yet) accepted, and why."""
+
+    path: str
+    state: str
+    code: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationView:
+    """A destination as the journal knows it."""
+
+    name: str
+    kind: str
+    location: str
+    state: str
+    code: str | None
+    reason: str | None
+    next_probe_at: float | None
+
+
+def open_deliveries(connection: Connection) -> list[DeliveryView]:
+    """Return what is sending, waiting, planned or failed, in this order, latest change first."""
+    return _deliveries(
+        connection,
+        "delivery.state IN ('sending', 'waiting', 'planned', 'failed')"
+        " ORDER BY instr('sending waiting planned failed', delivery.state), delivery.changed_at_ms DESC",
+        MOST_OPEN,
+    )
+
+
+def rested_deliveries(connection: Connection) -> list[DeliveryView]:
+    """Return the latest deliveries that arrived or were cancelled."""
+    return _deliveries(
+        connection, "delivery.state IN ('delivered', 'cancelled') ORDER BY delivery.changed_at_ms DESC", MOST_DELIVERED
+    )
+
+
+def open_count(connection: Connection, destination_ids: Sequence[int]) -> int:
+    """Return how many deliveries to these destinations have not arrived and were not cancelled."""
+    marks = ",".join("?" * len(destination_ids))
+    row = connection.execute(
+        f"SELECT count(*) FROM delivery WHERE destination_id IN ({marks})"
+        " AND state NOT IN ('delivered', 'cancelled')",
+        tuple(destination_ids),
+    ).fetchone()
+    return int(row[0])
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Return how many deliveries are in each state."""
+    return dict(connection.execute("SELECT state, count(*) FROM delivery GROUP BY state").fetchall())
+
+
+def file_counts(connection: Connection) -> dict[str, int]:
+    """Return how many files are in each state other than accepted."""
+    return dict(
+        connection.execute("SELECT state, count(*) FROM file WHERE state <> 'accepted' GROUP BY state").fetchall()
+    )
+
+
+def files(connection: Connection) -> list[FileView]:
+    """Return the files that are not accepted, latest change first."""
+    rows = connection.execute(
+        "SELECT directory, name, state, code, reason FROM file WHERE state NOT IN ('accepted', 'ignored')"
+        " ORDER BY changed_at_ms DESC LIMIT ?",
+        (MOST_OPEN,),
+    )
+    return [FileView(os.fsdecode(os.path.join(row[0], row[1])), *row[2:]) for row in rows]
+
+
+def destinations(connection: Connection) -> list[DestinationView]:
+    """Return the latest location of each destination."""
+    rows = connection.execute(
+        "SELECT name, kind, location, state, code, reason, next_probe_at_ms, max(seen_at_ms) FROM destination"
+        " GROUP BY name ORDER BY name"
+    )
+    return [
+        DestinationView(name, kind, location, state, code, reason, seconds(probe_at_ms))
+        for name, kind, location, state, code, reason, probe_at_ms, _ in rows
+    ]
+
+
+def _deliveries(connection: Connection, condition: str, limit: int) -> list[DeliveryView]:
+    rows = connection.execute(
+        f"SELECT delivery.evidence, delivery.changed_at_ms, {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS}"
+        f" FROM {DELIVERY_TABLES} WHERE {condition} LIMIT ?",
+        (limit,),
+    )
+    return [DeliveryView(delivery_from(row[2:]), row[0], seconds(row[1])) for row in rows]

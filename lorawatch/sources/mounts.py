@@ -1,0 +1,88 @@
+"""Which mount a path lies on, and whether changes made there are told to this machine.
+
+The folder source asks on its intake thread; `doctor` may ask too. Reading the table costs some 30 microseconds
+and it is parsed only when its text changed. It never touches a mount: a dead server cannot make it hang.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+_MOUNT_TABLE = "/proc/self/mountinfo"
+_ESCAPED = re.compile(rb"\\([0-7]{3})")  # proc_pid_mountinfo(5): space, tab, newline and backslash
+
+# File systems that another machine, or a program behind the kernel's back, may change: inotify tells only what
+# this kernel does itself (inotify(7), "Limitations"), and neither their times nor leases vouch for a far writer.
+# fuseblk (ntfs-3g, exfat-fuse) is not among them: the block device is ours alone, so every change passes here.
+_REMOTE = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "virtiofs", "fuse"),
+        *("ceph", "lustre", "gpfs", "beegfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "glusterfs", "acfs"),
+        # VirtualBox, VMware, Parallels, WSL 1, Docker Desktop
+        *("vboxsf", "vmhgfs", "prl_fs", "drvfs", "osxfs", "fakeowner"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table."""
+
+    point: str
+    kind: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether every change to its files is made by this machine's kernel."""
+        return self.kind not in _REMOTE and not self.kind.startswith("fuse.")
+
+
+_NOWHERE = Mount("/", "")  # without a mount table everything counts as one local file system
+
+
+class MountTable:
+    """The mounts of this process. Paths are real ones: links are for the caller to resolve."""
+
+    def __init__(self, table: str = _MOUNT_TABLE) -> None:
+        self._table = table
+        self._text = b""
+        self._mounts: dict[str, Mount] = {}
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Read the table again; return whether it changed."""
+        try:
+            with open(self._table, "rb") as file:
+                text = file.read()
+        except OSError:  # no /proc here
+            text = b""
+        if text == self._text:
+            return False
+        self._text = text
+        self._mounts = {mount.point: mount for mount in map(_parse, text.splitlines())}  # the last one covers others
+        return True
+
+    def of(self, path: str) -> Mount:
+        """Return the mount that holds this absolute real path."""
+        while path not in self._mounts:
+            parent = os.path.dirname(path)
+            if parent == path:
+                return _NOWHERE
+            path = parent
+        return self._mounts[path]
+
+    def below(self, directory: str) -> list[Mount]:
+        """Return the mounts below this absolute real directory, without the one it lies on itself."""
+        start = os.path.join(directory, "")
+        return [mount for point, mount in self._mounts.items() if point.startswith(start) and point != directory]
+
+
+def is_local(path: str) -> bool:
+    """Return whether a path lies on a file system that only this machine changes."""
+    return MountTable().of(os.path.realpath(path)).is_local
+
+
+def _parse(line: bytes) -> Mount:
+    front, _, back = line.partition(b" - ")
+    point = _ESCAPED.sub(lambda match: bytes((int(match[1], 8),)), front.split(b" ")[4])
+    return Mount(os.fsdecode(point), os.fsdecode(back.split(b" ")[0]))

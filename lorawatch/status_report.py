@@ -1,0 +1,120 @@
+"""What `status` tells, from the journal alone: it works beside the daemon and without it, and changes nothing."""
+
+import time
+from dataclasses import dataclass
+
+from lorawatch import humanize
+from lorawatch.domain.codes import lookup
+from lorawatch.journal import views
+from lorawatch.journal.database import Database
+from lorawatch.journal.lock import is_locked
+from lorawatch.journal.views import DeliveryView, DestinationView, FileView
+
+_ATTENTION_FILES = frozenset({"rejected", "unreadable", "incomplete"})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The state of everything, for scripts and for people."""
+
+    document: dict[str, object]
+    lines: list[str]
+    needs_person: bool = False
+
+
+def report(state_directory: str) -> Report:
+    """Return the state recorded in a state directory. Raises JournalError if it may not be read."""
+    database = Database.open_read_only(state_directory)
+    if database is None:
+        document: dict[str, object] = {"deliveries": [], "files": [], "destinations": [], "counts": {}}
+        return Report(document, [f"Nothing has been delivered yet: there is no journal in {state_directory}."])
+    try:
+        with database.read() as connection:
+            is_running = is_locked(state_directory)
+            deliveries = [*views.open_deliveries(connection), *views.rested_deliveries(connection)]
+            files = views.files(connection)
+            destinations = views.destinations(connection)
+            counts = {**dict.fromkeys(views.STATES, 0), **views.counts(connection)}
+            file_counts = views.file_counts(connection)
+    finally:
+        database.close()
+    document = {
+        "running": is_running,
+        "deliveries": [_delivery(view) for view in deliveries],
+        "files": [{"file": each.path, "state": each.state, "code": each.code, "reason": each.reason} for each in files],
+        "destinations": [
+            {"name": each.name, "kind": each.kind, "state": each.state, "code": each.code, "reason": each.reason}
+            for each in destinations
+        ],
+        "counts": {**counts, "files": file_counts},
+    }
+    needs_person = (
+        counts["failed"] > 0
+        or any(each.state == "parked" for each in destinations)
+        or any(file_counts.get(state) for state in ("unreadable", "incomplete"))
+    )
+    lines = _lines(deliveries, files, destinations, is_running=is_running, counts=counts)
+    return Report(document, lines, needs_person)
+
+
+def _delivery(view: DeliveryView) -> dict[str, object]:
+    delivery = view.delivery
+    return {
+        "delivery_id": delivery.delivery_id,
+        "file": delivery.artifact.path,
+        "destination": delivery.destination,
+        "remote_name": delivery.remote_name,
+        "state": delivery.state.value,
+        "size_bytes": delivery.artifact.version.size_bytes,
+        "sent_bytes": delivery.sent_bytes,
+        "attempt": delivery.attempt,
+        "code": delivery.code,
+        "reason": delivery.reason,
+        "next_attempt_at": delivery.next_attempt_at,
+        "sha256": delivery.artifact.sha256,
+        "evidence": view.evidence,
+        "changed_at": view.changed_at,
+    }
+
+
+def _lines(
+    deliveries: list[DeliveryView],
+    files: list[FileView],
+    destinations: list[DestinationView],
+    *,
+    is_running: bool,
+    counts: dict[str, int],
+) -> list[str]:
+    lines = ["The daemon is running." if is_running else "The daemon is not running.", ""]
+    for each in destinations:
+        trouble = f": {each.reason}" if each.state != "up" and each.reason else ""
+        lines.append(f"{each.name} ({each.kind}) is {each.state}{trouble}")
+    for view in deliveries:
+        lines.append(_sentence(view))
+        known = lookup(view.delivery.code or "") if view.delivery.state.value == "failed" else None
+        if known is not None:
+            lines.append(f"    what to do: {known.cure}; then: lorawatch retry {view.delivery.delivery_id}")
+    lines += [
+        f"  {each.state:<11} {each.path}: {each.reason or each.code}"
+        for each in files
+        if each.state in _ATTENTION_FILES or each.state == "settling"
+    ]
+    total = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    return [*lines, "", f"In all: {total or 'no deliveries'}."]
+
+
+def _sentence(view: DeliveryView) -> str:
+    delivery = view.delivery
+    size_bytes = delivery.artifact.version.size_bytes
+    text = (
+        f"  {delivery.state.value:<11} #{delivery.delivery_id} {delivery.artifact.path}"
+        f" → {delivery.destination}:{delivery.remote_name}"
+    )
+    if delivery.state.value == "sending":
+        return f"{text} ({humanize.percent(delivery.sent_bytes, size_bytes)} of {humanize.size(size_bytes)})"
+    if delivery.next_attempt_at is not None:
+        wait = humanize.duration(max(0.0, delivery.next_attempt_at - time.time()))
+        return f"{text} ({delivery.code}, again in {wait}): {delivery.reason}"
+    if delivery.code:
+        return f"{text} ({delivery.code}): {delivery.reason}"
+    return f"{text} ({humanize.size(size_bytes)}" + (f", proof: {view.evidence})" if view.evidence else ")")

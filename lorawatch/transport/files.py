@@ -1,0 +1,175 @@
+"""Single steps on files that the standard library lacks or spreads out: open a version, hash, flush, clone, measure.
+
+Called by the directory destination and the copier on lane and intake threads. Every function may block as long as
+the file system does. They raise OSError as it comes (os_errors.py gives it a meaning), except where a source file
+is meant. None of them ever writes to a source.
+"""
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+
+from lorawatch.domain.errors import FileChangedError
+from lorawatch.domain.model import RemoteFile, Version
+from lorawatch.transport.os_errors import UNSUPPORTED, source_error
+
+# Larger gains nothing (measured 64 KiB to 4 MiB); smaller costs a switch between threads more often.
+BLOCK_BYTES = 1 << 20
+
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_SYNC_FILE_RANGE_WRITE = 2
+_NEVER_BLOCK = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # opening a FIFO or a device must not hang
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def version_of(status: os.stat_result) -> Version:
+    """Return the version that a source file had when this was taken."""
+    return Version(inode=status.st_ino, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def fingerprint_of(status: os.stat_result) -> str:
+    """Return what changes whenever a file is replaced or written, and survives a rename and a reboot.
+
+    Only that of a regular file can ever equal the one of a delivered file. The device number is left out:
+    btrfs, NFS and overlayfs number theirs anew at each mount, and every delivered file would seem to be changed.
+    """
+    kind = "" if stat.S_ISREG(status.st_mode) else f"{stat.S_IFMT(status.st_mode):o}:"
+    return f"{kind}{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def remote_file_of(remote_name: str, status: os.stat_result) -> RemoteFile:
+    """Return what stands at a name, as `lstat` shows it."""
+    is_link = stat.S_ISLNK(status.st_mode)
+    return RemoteFile(remote_name, status.st_size, fingerprint_of(status), is_link=is_link)
+
+
+def open_source(path: str, version: Version) -> int:
+    """Return a read-only descriptor of exactly this version, without touching its access time where we may."""
+    try:
+        descriptor = _open_quietly(path)
+    except OSError as error:
+        raise source_error(error, path) from error
+    try:
+        require_version(descriptor, path, version)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_version(descriptor: int, path: str, version: Version) -> None:
+    """Raise FileChangedError unless the open source file is still this version."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError as error:
+        raise source_error(error, path) from error
+    if version_of(status) != version:
+        raise FileChangedError(f"{path} is another version than the one that was inspected")
+
+
+def open_regular(path: str) -> int | None:
+    """Return a read-only descriptor of the regular file at the path; None for a link, a directory, anything else."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | _NEVER_BLOCK)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link; a socket
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def sha256_of(descriptor: int) -> str:
+    """Return the sha256 of an open file's bytes, in memory that does not grow with its size."""
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(BLOCK_BYTES))
+    offset = 0
+    while count := os.preadv(descriptor, [block], offset):
+        digest.update(block[:count])
+        offset += count
+    return digest.hexdigest()
+
+
+def clone(source: int, target: int) -> bool:
+    """Let an empty target share the source's blocks (reflink); False where that is impossible.
+
+    Whatever the reason, the ordinary copy that follows meets it too and reports it.
+    """
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def start_writing_back(descriptor: int, offset: int, count: int) -> None:
+    """Ask the kernel to begin with the disk now, so that the fsync later waits less.
+
+    Measured: 150 MB written and fsynced 94 → 72 ms, 200 files of 1 MB 150 → 105 ms. A hint: it may do nothing,
+    and an error that it meets is reported by that fsync.
+    """
+    if hasattr(_libc, "sync_file_range"):
+        arguments = (ctypes.c_int(descriptor), ctypes.c_int64(offset), ctypes.c_int64(count))
+        _libc.sync_file_range(*arguments, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
+
+
+def flush(descriptor: int) -> bool:
+    """Make what was written durable; False where the file system has no such thing."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in UNSUPPORTED | {errno.EBADF}:  # EBADF: cifs, for a directory
+            return False
+        raise
+    return True
+
+
+def flush_directory(directory: str) -> bool:
+    """Make the names in a directory durable; False where the file system has no such thing."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def mount_of(directory: str) -> tuple[int, str]:
+    """Return what two directories share if and only if a file can be renamed from one to the other.
+
+    The device number alone does not tell: a bind mount shows the same one and refuses all the same.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
+            mount = next((line for line in info if line.startswith("mnt_id:")), "")
+        return os.fstat(descriptor).st_dev, mount
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(directory: str) -> int:
+    """Return how much an ordinary user may still write to the file system of this directory."""
+    room = os.statvfs(directory)
+    return room.f_bavail * room.f_frsize
+
+
+def remove_quietly(path: str) -> None:
+    """Remove a temporary file of ours; what cannot be removed now is found by the next sweep."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # the sweep at the next start recovers it
+
+
+def _open_quietly(path: str) -> int:
+    flags = os.O_RDONLY | _NEVER_BLOCK
+    try:
+        return os.open(path, flags | os.O_NOATIME)
+    except PermissionError:  # O_NOATIME is for the owner only
+        return os.open(path, flags)

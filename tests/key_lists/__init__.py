@@ -1,0 +1,1 @@
+"""The making of the key lists in tests/data/key_lists, and the notation they are written in."""
