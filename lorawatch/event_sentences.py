@@ -101,7 +101,7 @@ def _accepted(data: _Data) -> str:
         data.size(),
         trigger and f"trigger {trigger}",
     )
-    return f"{data.file()} ({', '.join(filter(None, known))}){''.join(f'. {each}' for each in data.findings())}"
+    return f"{data.file()}{_in_brackets(*known)}{''.join(f'. {each}' for each in data.findings())}"
 
 
 def _starting(data: _Data) -> str:
@@ -135,8 +135,7 @@ def _scanned(data: _Data) -> str:
 
 def _started(data: _Data) -> str:
     attempt = data.number("attempt") or 1
-    about = filter(None, (data.size(), f"attempt {attempt:.0f}" if attempt > 1 else ""))
-    return f"{data.route()} ({', '.join(about)})"
+    return f"{data.route()}{_in_brackets(data.size(), f'attempt {attempt:.0f}' if attempt > 1 else '')}"
 
 
 def _progress(data: _Data) -> str:
@@ -147,7 +146,7 @@ def _progress(data: _Data) -> str:
         "" if speed is None else humanize.rate(speed),
         left and f"{left} left",
     )
-    return f"{data.route()} {humanize.percent(sent, total)} ({', '.join(filter(None, about))})"
+    return f"{data.route()} {humanize.percent(sent, total)}{_in_brackets(*about)}"
 
 
 def _waiting(data: _Data) -> str:
@@ -159,8 +158,8 @@ def _delivered(data: _Data) -> str:
     taken = data.time()
     how = "already there" if data.number("carried_bytes") == 0 else taken and f"in {taken}"
     replaced = "replaced" if data.is_set("replaced") else ""
-    proof = (" ".join(filter(None, (data.size(), how))), data.text("evidence"), replaced)
-    return f"{data.route()} ({', '.join(filter(None, proof))})"
+    carried = " ".join(filter(None, (data.size(), how)))
+    return f"{data.route()}{_in_brackets(carried, data.text('evidence'), replaced)}"
 
 
 def _collision(data: _Data) -> str:
@@ -200,7 +199,7 @@ _ROWS: dict[Event, _Row] = {
         "overflow", lambda data: f"{data.text('directory')}: too many changes at once, so all of it is looked at again"
     ),
     Event.SCAN_FINISHED: _Row("scanned", _scanned),
-    Event.FILE_DETECTED: _Row("detected", lambda data: " ".join((data.file(), data.size() and f"({data.size()})"))),
+    Event.FILE_DETECTED: _Row("detected", lambda data: data.file() + _in_brackets(data.size())),
     Event.FILE_ACCEPTED: _Row("accepted", _accepted),
     Event.FILE_REJECTED: _Row("rejected", _why_of("file")),
     Event.FILE_SKIPPED: _Row("skipped", lambda data: f"{data.file()}: {data.why()}"),
@@ -233,6 +232,11 @@ def sentence_of(record: Record) -> Sentence:
     """Return what an event says to a person."""
     row = _ROWS[record.event]
     return Sentence(row.label, row.text(_Data(record.data)).strip(), row.is_good)
+
+
+def _in_brackets(*parts: str) -> str:
+    known = ", ".join(filter(None, parts))
+    return f" ({known})" if known else ""
 
 
 def _joined(prose: str) -> str:

@@ -21,7 +21,6 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self._socket: socket.socket | None = None
         self._unsent: dict[str, str] = {}
         self._status = ""
         self.watchdog_interval_seconds = _watchdog_interval_seconds(environ) if self._address else None
@@ -63,9 +62,8 @@ class Notifier:
         self._unsent |= fields
         message = "\n".join(f"{key}={value}" for key, value in self._unsent.items())
         try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            self._socket.sendto(message.encode(), self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+                channel.sendto(message.encode(), self._address)
         except OSError:
             return  # its queue is full, or it is just restarting: `_unsent` goes with the next message
         self._unsent.clear()

@@ -9,46 +9,27 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from lorawatch.domain import settle
-from lorawatch.domain.errors import (
-    FileChangedError,
-    FileRejectedError,
-    FileUnreadableError,
-    FileVanishedError,
-    JournalError,
-    SourceError,
-)
-from lorawatch.domain.model import Candidate, Rejection
+from lorawatch.domain.errors import JournalError
 from lorawatch.domain.ports import Hint, Source, Stop
-from lorawatch.engine.checkpoints import CheckpointFilter
+from lorawatch.engine.candidates import MOST_PENDING, Candidates, Crash
 from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.reading import Reader, ReaderPool, Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
 from lorawatch.engine.settings import IntakeSettings
-from lorawatch.engine.surveying import Survey, Surveyor, is_fresh
-from lorawatch.engine.tracking import Tracked, Tracker
+from lorawatch.engine.surveying import Survey, Surveyor
 from lorawatch.engine.watching import WatchReporter
 from lorawatch.events import Event, emit
 from lorawatch.journal import files
 from lorawatch.journal.database import Database
 
 SUPERVISE_SECONDS = 1.0  # how soon a lost root is noticed; one stat each time
-UNREADABLE_RETRY_SECONDS = 10.0  # a chmod sends no event that we listen to
-RELOOK_SECONDS = 0.05  # it changed while we looked
 READ_AHEAD = 64  # backlog files in memory at once; the rest waits in the journal
-MOST_PENDING = 4096
 MOST_HINTS = 20_000  # beyond this a full scan is cheaper and complete; inotify's own queue holds 16,384
 GROUP = 256  # messages handled, and verdicts recorded, together
 JOURNAL_RETRY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Crash:
-    candidate: Candidate
-    error: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +37,7 @@ class _Rescan:
     pass
 
 
-_Message = Hint | Accepted | Refused | Unread | _Crash | _Rescan
+_Message = Hint | Accepted | Refused | Unread | Crash | _Rescan
 
 
 class Intake:
@@ -83,13 +64,20 @@ class Intake:
         self._settings = settings
         self._stop = stop
         self._mailbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self._tracker = Tracker()
-        self._surveyor = surveyor(self._tracker.__contains__, self._touch)
         self._pool = ReaderPool(
-            reader, on_result=self._mailbox.put, on_crash=lambda *crash: self._mailbox.put(_Crash(*crash))
+            reader, on_result=self._mailbox.put, on_crash=lambda *crash: self._mailbox.put(Crash(*crash))
         )
-        self._checkpoints = CheckpointFilter(settings.checkpoints, source)
         self._watch = WatchReporter(source)
+        self._candidates = Candidates(
+            source=source,
+            pool=self._pool,
+            desk=desk,
+            journal=journal,
+            settings=settings,
+            is_root_trusted=lambda: self._watch.is_trusted,
+        )
+        self._tracker = self._candidates.tracker
+        self._surveyor = surveyor(self._tracker.__contains__, self._touch)
         self._is_rescan_asked = False
         self._is_queue_known_empty = False
         self._is_gone_check_due = False
@@ -182,15 +170,14 @@ class Intake:
                 self._take_hint(message)
             elif isinstance(message, _Rescan):
                 self._next_reconcile = 0.0
-            elif isinstance(message, _Crash):
-                self._take_crash(message)
+            elif isinstance(message, Crash):
+                self._candidates.take_crash(message)
             else:
                 readings.append(message)
         if readings:
-            self._take_readings(readings)
+            self._candidates.take_readings(readings)
         now = time.monotonic()
-        for tracked in self._tracker.take_due(now):
-            self._look(tracked.candidate.path, is_backlog=tracked.candidate.is_backlog)
+        self._candidates.look_at_due(now)
         if now >= self._next_supervision:
             self._supervise(now)
         self._scan_if_due(now)
@@ -216,126 +203,11 @@ class Intake:
             if hint.is_directory:
                 self._is_gone_check_due = True
             elif hint.path and not self._surveyor.is_there(hint.path):
-                self._gone(hint.path)
+                self._candidates.gone(hint.path)
         elif hint.is_directory:
-            self._surveyor.again(hint.path, self._consider)
+            self._surveyor.again(hint.path, self._candidates.consider)
         else:
-            self._look(hint.path, is_closed=hint.is_closed)
-
-    def _take_crash(self, crash: _Crash) -> None:
-        error = crash.error
-        text = "".join(traceback.format_exception(error))
-        emit(Event.INTAKE_CRASHED, directory=self.root, reason=f"{type(error).__name__}: {error}", traceback=text)
-        rejection = Rejection("rejected", "internal-error", f"inspecting it failed: {type(error).__name__}: {error}")
-        self._take_readings([Refused(crash.candidate, rejection)])
-
-    def _look(self, path: str, *, is_closed: bool = False, is_backlog: bool = False) -> None:
-        """Look at a path that something pointed to."""
-        try:
-            candidate = self._source.look(path)
-        except FileRejectedError as error:
-            tracked = self._tracker.get(path)
-            if tracked is not None:
-                self._refuse(tracked, error.code, error.message)
-            return
-        except FileUnreadableError as error:
-            tracked = self._tracker.get(path)
-            if tracked is not None:
-                self._unreadable(tracked, error)
-            return
-        if candidate is None:
-            if self._tracker.get(path) is not None:
-                self._gone(path)
-            return
-        directory, _, name = path.rpartition("/")
-        with self._journal.read() as connection:
-            known = files.known(connection, directory or "/", [name]).get(name)
-        if is_fresh(candidate, known, self._settings.verdict_key):
-            self._consider(replace(candidate, is_closed=is_closed, is_backlog=is_backlog))
-        else:
-            self._tracker.drop(path)
-
-    def _consider(self, candidate: Candidate) -> bool:
-        """Take a fresh candidate in hand; False if there are too many already."""
-        if candidate.path not in self._tracker and len(self._tracker) >= MOST_PENDING:
-            self._is_queue_known_empty = False
-            return False
-        tracked = self._tracker.see(candidate, _now())
-        if not tracked.is_reading:
-            self._settle(tracked)
-        return True
-
-    def _settle(self, tracked: Tracked) -> None:
-        candidate = tracked.candidate
-        try:
-            observation = self._source.observe(candidate)
-        except FileRejectedError as error:
-            self._refuse(tracked, error.code, error.message)
-            return
-        except FileUnreadableError as error:
-            self._unreadable(tracked, error)
-            return
-        except SourceError:  # changed or gone: the next look tells
-            self._tracker.schedule(tracked, time.monotonic() + RELOOK_SECONDS)
-            return
-        verdict = settle.observe(
-            observation, first_seen=tracked.first_seen, now=_now(), quiet_seconds=self._settings.quiet_seconds
-        )
-        self._desk.announce_detected(tracked)
-        if isinstance(verdict, settle.Wait):
-            self._tracker.schedule(tracked, time.monotonic() + verdict.recheck_in_seconds)
-            self._desk.note_waiting(tracked, verdict)
-        elif isinstance(verdict, settle.Torn):
-            self._refuse(tracked, verdict.code, verdict.reason)
-        else:
-            self._read(tracked)
-
-    def _read(self, tracked: Tracked) -> None:
-        refusal = self._checkpoints.refusal(tracked.candidate)
-        if refusal is not None:
-            self._take_readings([Refused(tracked.candidate, Rejection("skipped", *refusal))])
-            return
-        tracked.is_reading = True
-        self._pool.submit(tracked.candidate)
-
-    def _refuse(self, tracked: Tracked, code: str, reason: str) -> None:
-        self._desk.announce_detected(tracked)
-        self._take_readings([Refused(tracked.candidate, Rejection("rejected", code, reason))])
-
-    def _unreadable(self, tracked: Tracked, error: SourceError) -> None:
-        self._desk.announce_detected(tracked)
-        tracked.is_reading = False
-        self._tracker.schedule(tracked, time.monotonic() + UNREADABLE_RETRY_SECONDS)
-        self._desk.note_unreadable(tracked, error)
-
-    def _take_readings(self, readings: Sequence[Reading]) -> None:
-        """Record the verdicts on versions that are still the pending ones; look again at what changed."""
-        current = []
-        for reading in readings:
-            tracked = self._tracker.get(reading.candidate.path)
-            if tracked is None or tracked.candidate.version != reading.candidate.version:
-                if isinstance(reading, Accepted):
-                    self._desk.drop_staged(reading)
-            elif isinstance(reading, Unread):
-                self._take_unread(tracked, reading)
-            else:
-                current.append(reading)
-        if current:
-            self._desk.record(current)
-            for reading in current:
-                self._tracker.drop(reading.candidate.path)
-
-    def _take_unread(self, tracked: Tracked, unread: Unread) -> None:
-        tracked.is_reading = False
-        if isinstance(unread.error, FileUnreadableError):
-            self._unreadable(tracked, unread.error)
-        elif isinstance(unread.error, FileChangedError | FileVanishedError):
-            self._tracker.schedule(tracked, time.monotonic() + RELOOK_SECONDS)
-
-    def _gone(self, path: str) -> None:
-        tracked = self._tracker.drop(path)
-        if self.is_root_trusted:
-            self._desk.gone(path, was_pending=tracked is not None)
+            self._candidates.look(hint.path, is_closed=hint.is_closed)
 
     def _supervise(self, now: float) -> None:
         self._next_supervision = now + SUPERVISE_SECONDS
@@ -348,10 +220,10 @@ class Intake:
             self._next_reconcile = max(self._next_reconcile, now + SUPERVISE_SECONDS)
         elif now >= self._next_reconcile:
             self._is_rescan_asked = False
-            self._after_scan(self._surveyor.again(None, self._consider), now, is_first=False)
+            self._after_scan(self._surveyor.again(None, self._candidates.consider), now, is_first=False)
         elif self._source.polled() and now >= self._next_poll:
             for directory in self._source.polled():
-                self._surveyor.again(directory, self._consider)
+                self._surveyor.again(directory, self._candidates.consider)
             self._is_gone_check_due = True
         else:
             return
@@ -378,7 +250,10 @@ class Intake:
         if self._is_gone_check_due and self.is_root_trusted:
             self._is_gone_check_due = False
             for path in self._surveyor.gone():
-                self._gone(path)
+                self._candidates.gone(path)
+        if self._candidates.has_turned_away and len(self._tracker) < MOST_PENDING // 2:
+            self._candidates.has_turned_away = False
+            self._next_reconcile = 0.0
         if self._is_queue_known_empty or len(self._tracker) >= MOST_PENDING:
             return
         if sum(each.is_reading for each in self._tracker.all()) > READ_AHEAD // 2:
@@ -388,10 +263,6 @@ class Intake:
         fresh = [(path, is_backlog) for path, is_backlog in waiting if path not in self._tracker]
         self._is_queue_known_empty = not fresh
         for path, is_backlog in fresh[:READ_AHEAD]:
-            self._look(path, is_backlog=is_backlog)
+            self._candidates.look(path, is_backlog=is_backlog)
             if path not in self._tracker and len(self._tracker) < MOST_PENDING:
                 self._desk.drop_if_gone(path)
-
-
-def _now() -> settle.Moment:
-    return settle.Moment(wall=time.time(), monotonic=time.monotonic())

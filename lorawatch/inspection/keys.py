@@ -7,6 +7,7 @@ comfy/weight_adapter, 0.3.64), PEFT's, kohya's, LyCORIS's and those of older dif
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Role(StrEnum):
@@ -51,6 +52,8 @@ class Key:
     role: Role
 
 
+# The files of one training have the same names, and each file is asked twice: the facts and the scan.
+@lru_cache(maxsize=8192)
 def split_key(name: str) -> Key | None:
     """Return what a tensor name stands for, or None if it belongs to no LoRA."""
     found = _KEY_END.search(name)

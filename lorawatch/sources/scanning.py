@@ -7,11 +7,11 @@ It never opens a file, never follows a link to a directory, and holds one direct
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pathspec
 
-from lorawatch.domain.errors import FileUnreadableError, FileVanishedError
+from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate, Version
 from lorawatch.sources.looking import sight, version_of
 
@@ -58,38 +58,49 @@ def _translate(patterns: Sequence[str]) -> re.Pattern[str]:
 
 def scan_tree(directory: str, *, root: str, wanted: NameFilter, unreadable: dict[str, str]) -> Iterator[Candidate]:
     """Yield what has a wanted name below a directory; note in `unreadable` where that cannot be told, and why."""
-    start = len(os.path.join(root, ""))
     pending = [directory]
     while pending:
         current = pending.pop()
         try:
             with os.scandir(current) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    if wanted.wants(entry.path, start):
-                        yield from _candidates(entry, root)
+                yield from _wanted_entries(entries, pending, root, wanted.wants)
         except OSError as error:
             # A directory that is gone holds nothing; a root that is gone says nothing about its files.
             if not isinstance(error, FileNotFoundError | NotADirectoryError) or current == root:
                 unreadable[current] = error.strerror or str(error)
 
 
-def _candidates(entry: os.DirEntry[str], root: str) -> Iterable[Candidate]:
-    """Return the entry as a candidate, or nothing if it is gone. Raises OSError if it cannot even be looked at."""
+def _wanted_entries(
+    entries: Iterator[os.DirEntry[str]], pending: list[str], root: str, is_wanted: Callable[[str, int], bool]
+) -> Iterator[Candidate]:
+    """Yield the candidates of one directory and put its sub-directories on `pending`. Raises OSError.
+
+    This is the loop that runs a hundred thousand times: no call in it that could be outside.
+    """
+    start = len(os.path.join(root, ""))
+    for entry in entries:
+        path = entry.path
+        if entry.name[0] == ".":
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            pending.append(path)
+        if not is_wanted(path, start):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # removed since it was listed
+            continue
+        if stat.S_ISREG(status.st_mode):
+            version = Version(status.st_ino, status.st_size, status.st_mtime_ns)
+            yield Candidate(root, path, version, status.st_ctime_ns)
+        else:
+            yield _odd_candidate(path, root, status)
+
+
+def _odd_candidate(path: str, root: str, status: os.stat_result) -> Candidate:
+    """Return what is no regular file as a candidate: a link with the version of its target, if that is allowed."""
     try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return ()
-    if stat.S_ISREG(status.st_mode):
-        version = Version(status.st_ino, status.st_size, status.st_mtime_ns)
-        return (Candidate(root, entry.path, version, status.st_ctime_ns),)
-    try:
-        sighting = sight(entry.path, root)
-    except FileVanishedError:
-        return ()
-    except FileUnreadableError:  # a link into a directory that we may not enter: opening it will say so
-        return (Candidate(root, entry.path, version_of(status), status.st_ctime_ns),)
-    return (Candidate(root, entry.path, sighting.version, sighting.ctime_ns),)
+        sighting = sight(path, root)
+    except SourceError:  # gone, or a link into where we may not look: whoever opens it is told which
+        return Candidate(root, path, version_of(status), status.st_ctime_ns)
+    return Candidate(root, path, sighting.version, sighting.ctime_ns)

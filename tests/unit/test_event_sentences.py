@@ -1,5 +1,7 @@
 """Every event has a sentence, whatever of its data is missing or strange."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +17,13 @@ ROUTE: dict[str, Json] = {
     "remote_name": "cat.safetensors",
     "delivery_id": 7,
 }
-KEYS = (
+KEYS = re.findall(
+    r"\w+",
     "file destination remote_name directory directories destinations polled reason code fix size_bytes sent_bytes"
     " seconds seconds_left retry_in_seconds bytes_per_second attempt rank step family kind trigger_words findings files"
     " backlog_files backlog_bytes replaced carried_bytes evidence taken_by taken_name version config_file"
-    " state_directory traceback"
-).split()
+    " state_directory traceback",
+)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
@@ -72,10 +75,9 @@ def test_an_event_without_data_still_says_something(event: Event) -> None:
                 "rank": 16,
                 "step": 250,
                 "trigger_words": ["p1x", "cat"],
-                "findings": [{"code": "zero-effect", "detail": "every lora_B is zero"}],
+                "findings": [{"code": "zero-effect", "detail": "all zero"}],
             },
-            "accepted cat.safetensors (lora, flux.1, rank 16, step 250, 151 MB, trigger p1x, cat)."
-            " every lora_B is zero (zero-effect)",
+            "accepted cat.safetensors (lora, flux.1, rank 16, step 250, 151 MB, trigger p1x, cat). all zero (zero-effect)",
         ),
         (
             Event.DELIVERY_PROGRESS,

@@ -4,7 +4,6 @@ import datetime as dt
 import io
 import json
 import math
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,7 +134,7 @@ def test_every_kind_of_value_becomes_plain_json(stream: io.StringIO) -> None:
 
 
 def test_data_cannot_forge_the_head_of_a_line(stream: io.StringIO) -> None:
-    emit(Event.FILE_DETECTED, **{"event": "x", "timestamp": "y", "self": 1, "method_name": 2})
+    emit(Event.FILE_DETECTED, event="x", timestamp="y", self=1, method_name=2)
     (line,) = parsed(stream)
     assert line["event"] == "file.detected"
     assert line["timestamp"] != "y"
@@ -235,7 +234,7 @@ def test_a_delivery_is_told_at_a_glance() -> None:
         evidence="sha256",
     )
     clock, line = stream.getvalue().split("  ", 1)
-    assert dt.time.fromisoformat(clock)
+    assert dt.time.fromisoformat(clock).microsecond == 0
     assert line == "✓ delivered   cat_v2.safetensors → comfyui (151 MB in 0.14 s, sha256)\n"
 
 
@@ -254,8 +253,8 @@ def test_a_console_of_another_encoding_gets_ascii_marks() -> None:
     emit(Event.DELIVERY_DELIVERED, file="猫é.safetensors", destination="comfyui")
     emit(Event.DELIVERY_FAILED, file="x", destination="comfyui")
     first, second = stream.text().splitlines()
-    assert first.endswith("+ delivered   \\u732bé.safetensors -> comfyui ()") or "\\u732bé.safetensors -> comfyui" in first
-    assert "x failed" in second
+    assert first.endswith("+ delivered   \\u732bé.safetensors -> comfyui")
+    assert "x failed      x -> comfyui: " in second
 
 
 def test_a_file_name_can_neither_move_the_cursor_nor_forge_a_line() -> None:
@@ -279,12 +278,6 @@ def test_stdout_is_the_default_and_is_looked_up_late(capsys: pytest.CaptureFixtu
     events.configure(format="json", level="info", environ={})
     emit(Event.DAEMON_READY)
     assert strictly(capsys.readouterr().out)["event"] == "daemon.ready"
-
-
-def test_nothing_is_written_before_anybody_asked_for_it() -> None:
-    assert "lorawatch.events" in sys.modules
-    quiet = events._Outputs()
-    quiet.info(events.Record(0.0, "info", Event.DAEMON_READY, {}))
 
 
 def test_a_broken_stream_does_not_stop_the_work() -> None:

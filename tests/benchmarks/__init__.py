@@ -1,0 +1,1 @@
+"""How long lorawatch takes and what it costs, beside the tools people use instead. `python -m tests.benchmarks`."""
