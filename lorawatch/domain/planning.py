@@ -20,7 +20,8 @@ MODEL_EXTENSIONS = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".
 PLACEHOLDERS = ("file_name", "stem", "job", "family", "step", "trigger", "rank", "sha8")
 EMPTY = {"step": "final", "family": "unsorted"}
 
-_STEP = re.compile(r"(?P<series>.*)_(?P<step>\d+)", re.DOTALL)
+# Wan 2.2 saves a pair whose halves end alike at every step: the step stands before that ending (FACTS §1).
+_STEP = re.compile(r"(?P<series>.*)_(?P<step>\d+)(?P<half>_(?:high|low)_noise)?", re.DOTALL)
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
@@ -34,7 +35,8 @@ def step_of(path: str) -> int | None:
 def series_of(path: str) -> str:
     """Return what the step checkpoints and the final file of one training run have in common."""
     match = _STEP.fullmatch(_stem(path))
-    return os.path.join(os.path.dirname(path), match["series"] if match else _stem(path))
+    series = match["series"] + (match["half"] or "") if match else _stem(path)
+    return os.path.join(os.path.dirname(path), series)
 
 
 def job_of(path: str, root: str) -> str:

@@ -1,6 +1,7 @@
 """From a writer's close to the complete file under its final name: one large file, and a burst of small ones."""
 
 import filecmp
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from tests.factories import lora_bytes
 REFERENCE = "lsyncd"
 BASELINE = "cp"
 SUBJECT = "lorawatch"
+_serial_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -97,7 +99,9 @@ def _race(directory: str, *, count: int, size_bytes: int, rounds: int) -> tuple[
     return times, notes
 
 
-def carry(carrier: Carrier, names: Sequence[str], content: bytearray, *, is_flushed: bool = False) -> tuple[float, float]:
+def carry(
+    carrier: Carrier, names: Sequence[str], content: bytearray, *, is_flushed: bool = False
+) -> tuple[float, float]:
     """Write the files, wait for their arrival, check their bytes, remove them; return seconds since first, last close.
 
     Every file has other bytes, so that none is known already.
@@ -120,7 +124,7 @@ def carry(carrier: Carrier, names: Sequence[str], content: bytearray, *, is_flus
 
 def _write(path: str, content: bytearray, *, is_flushed: bool) -> float:
     """Write a file in place, as safetensors up to 0.7 does; return the time of its close."""
-    content[-8:] = (time.time_ns() & 0x3FFFFFFFBFFFBFFF).to_bytes(8, "little")  # finite in bf16
+    content[-4096:-4088] = next(_serial_numbers).to_bytes(8, "little")  # read as bf16 it is no NaN and no zero tail
     with open(path, "wb", buffering=0) as file:
         file.write(content)
         if is_flushed:

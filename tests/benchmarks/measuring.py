@@ -22,7 +22,6 @@ SETTLE_SECONDS = 0.3  # between two measurements: whatever the last one left beh
 class Settings:
     """What the command line asked for."""
 
-    directory: str  # everything happens below it, on its file system
     rounds: int
     large_bytes: int
     burst_count: int

@@ -48,7 +48,7 @@ def spawned(count: int, **environ: str) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **environ},
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environ},
     )
 
 

@@ -75,9 +75,9 @@ def test_an_event_without_data_still_says_something(event: Event) -> None:
                 "rank": 16,
                 "step": 250,
                 "trigger_words": ["p1x", "cat"],
-                "findings": [{"code": "zero-effect", "detail": "all zero"}],
+                "findings": [{"code": "zero-effect", "detail": "zeros"}],
             },
-            "accepted cat.safetensors (lora, flux.1, rank 16, step 250, 151 MB, trigger p1x, cat). all zero (zero-effect)",
+            "accepted cat.safetensors (lora, flux.1, rank 16, step 250, 151 MB, trigger p1x, cat). zeros (zero-effect)",
         ),
         (
             Event.DELIVERY_PROGRESS,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,8 +179,10 @@ def test_no_value_can_break_a_line(event: Event, data: dict[str, object]) -> Non
     assert strictly(lines[0])["event"] == event.value
 
 
-def test_reconfiguring_loses_no_event_of_another_thread(stream: io.StringIO) -> None:
+def test_reconfiguring_loses_no_event_of_another_thread(stream: io.StringIO, tmp_path: Path) -> None:
     streams = [io.StringIO() for _ in range(20)]
+    log = tmp_path / "log"
+    events.configure(format="json", level="debug", environ={}, stream=stream, file=str(log))
 
     def talk() -> None:
         for number in range(500):
@@ -189,10 +192,11 @@ def test_reconfiguring_loses_no_event_of_another_thread(stream: io.StringIO) -> 
     for thread in threads:
         thread.start()
     for each in streams:
-        events.configure(format="json", level="debug", environ={}, stream=each)
+        events.configure(format="json", level="debug", environ={}, stream=each, file=str(log))
     for thread in threads:
         thread.join()
     assert sum(len(parsed(each)) for each in (stream, *streams)) == 1000
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 1000
 
 
 def test_threads_do_not_mix_their_lines(stream: io.StringIO) -> None:

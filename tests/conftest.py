@@ -1,0 +1,37 @@
+"""What every test relies on: which tests run for whom, and how deep the fuzzing goes."""
+
+import os
+import signal
+
+import pytest
+
+IS_ROOT = os.geteuid() == 0
+IS_SYSTEM_REQUIRED = os.environ.get("LORAWATCH_REQUIRE_SYSTEM") == "1"
+
+
+def pytest_configure() -> None:
+    # The daemon ignores it too: a read lease that a writer breaks must not end the process.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the system tests out without root; say so where they are required."""
+    if IS_ROOT:
+        return
+    if IS_SYSTEM_REQUIRED:
+        raise pytest.UsageError("LORAWATCH_REQUIRE_SYSTEM=1, but the system tests need root")
+    system = [item for item in items if item.get_closest_marker("system")]
+    if system:
+        config.hook.pytest_deselected(items=system)
+        items[:] = [item for item in items if item not in system]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    """Turn a skipped system test into a failure where system tests are required."""
+    report = yield
+    assert isinstance(report, pytest.TestReport)
+    if IS_SYSTEM_REQUIRED and report.skipped and item.get_closest_marker("system"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but LORAWATCH_REQUIRE_SYSTEM=1: {report.longrepr}"
+    return report

@@ -1,0 +1,27 @@
+"""The README says what the program does."""
+
+import re
+
+from lorawatch.event_names import Event
+from tests.readme import README, with_codes
+
+TEXT = README.read_text(encoding="utf-8")
+
+
+def test_the_list_of_codes_is_that_of_the_program() -> None:
+    assert with_codes(TEXT) == TEXT, "run: python -m tests.readme"
+
+
+def test_every_event_is_listed() -> None:
+    section = TEXT.partition("## Events")[2].partition("## Codes")[0]
+    listed = set(re.findall(r"`([a-z]+\.[a-z_]+)`", section))
+    assert {event.value for event in Event if not event.startswith("comfyui.")} <= listed
+
+
+def test_exactly_two_fenced_shell_lines_stand_near_the_top_each_alone() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    assert all(block.count("\n") == 1 for block in blocks)
+    assert "lorawatch demo" in blocks[0]
+    assert "[dev]" in blocks[1]
+    assert "pytest" in blocks[1]
