@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
 from lorawatch.domain.ports import Hint
 from lorawatch.sources.watching import WatchHub
@@ -56,8 +56,8 @@ def test_hard_links_and_links_are_hinted_at(root: Path) -> None:
     with watching(folder_source(root)) as hints:
         os.link(root.parent / "a.safetensors", root / "b.safetensors")
         (root / "c.safetensors").symlink_to("b.safetensors")
-        for name in ("b", "c"):
-            assert eventually(lambda name=name: hints.has(Hint(str(root / f"{name}.safetensors"))))  # type: ignore[misc]  # the default binds the name
+        linked = [Hint(str(root / f"{name}.safetensors")) for name in ("b", "c")]
+        assert eventually(lambda: all(map(hints.has, linked)))
 
 
 def test_a_file_that_goes_is_told(root: Path) -> None:
@@ -66,30 +66,22 @@ def test_a_file_that_goes_is_told(root: Path) -> None:
     with watching(folder_source(root)) as hints:
         (root / "a.safetensors").unlink()
         (root / "b.safetensors").rename(root / "b.old")
-        for name in ("a", "b"):
-            gone = Hint(str(root / f"{name}.safetensors"), is_gone=True)
-            assert eventually(lambda gone=gone: hints.has(gone))  # type: ignore[misc]  # the default binds it
+        gone = [Hint(str(root / f"{name}.safetensors"), is_gone=True) for name in ("a", "b")]
+        assert eventually(lambda: all(map(hints.has, gone)))
 
 
 def test_a_rename_is_told_without_delay(root: Path) -> None:
-    with watching(folder_source(root)) as hints:
-        (root / "x.txt").write_bytes(b"x")
-        told = threading.Event()
-        hints.source._on_hint = lambda hint: None
-        path = str(root / "a.safetensors")
-        take = hints.take
-
-        def note(hint: Hint) -> None:
-            take(hint)
-            told.set()
-
-        assert hints.source._tree is not None
-        hints.source._tree._on_hint = note
-        (root / "y.txt").write_bytes(b"y")
+    for name in ("x.txt", "y.txt"):
+        (root / name).write_bytes(b"x")
+    told = threading.Event()
+    source = folder_source(root)
+    source.start(lambda hint: told.set(), lambda: None)
+    try:
         os.rename(root / "y.txt", root.parent / "y.txt")  # one that leaves the tree holds nobody up either
-        os.rename(root / "x.txt", path)
+        os.rename(root / "x.txt", root / "a.safetensors")
         assert told.wait(0.4), "watchdog's own observer would have held it back for half a second"
-        assert hints.has(Hint(path, is_closed=True))
+    finally:
+        source.stop()
 
 
 def test_nothing_is_lost_in_directories_that_are_made_and_filled_at_once(root: Path) -> None:
@@ -166,7 +158,7 @@ def test_names_that_are_no_text_are_told_as_they_are(root: Path) -> None:
         assert eventually(lambda: hints.has(Hint(path, is_closed=True)))
 
 
-def test_who_only_reads_the_tree_causes_no_hint_and_wakes_nobody(root: Path) -> None:
+def test_who_only_reads_the_tree_causes_no_hint_and_wakes_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         write_lora(root / f"job{number}" / "a.safetensors")
     source = folder_source(root)
@@ -174,8 +166,14 @@ def test_who_only_reads_the_tree_causes_no_hint_and_wakes_nobody(root: Path) -> 
         assert source._tree is not None
         assert source._tree._inotify is not None
         handled: list[InotifyEvent] = []
-        handle = source._tree._inotify.handle_event
-        source._tree._inotify.handle_event = lambda event: (handled.append(event), handle(event))[1]  # type: ignore[method-assign]  # a tap
+        inotify = source._tree._inotify
+        handle = inotify.handle_event
+
+        def tap(event: InotifyEvent) -> None:
+            handled.append(event)
+            handle(event)
+
+        monkeypatch.setattr(inotify, "handle_event", tap)
         for directory, _, names in os.walk(root):
             for name in names:
                 with open(os.path.join(directory, name), "rb") as file:
@@ -202,40 +200,24 @@ def test_lost_events_are_made_up_for(root: Path) -> None:
     with watching(source) as hints:
         assert source._tree is not None
         assert source._tree._inotify is not None
-        lose = threading.Event()
         inotify = source._tree._inotify
-        handle = inotify.handle_event
-        inotify.handle_event = lambda event: None if lose.is_set() else handle(event)  # type: ignore[method-assign]  # the injected fault
-        lose.set()
-        (root / "job" / "deep").mkdir(parents=True)
-        (root / "marker.txt").write_bytes(b"x")
-        assert eventually(lambda: not inotify._is_reading or True)
-        hints_before = list(hints.seen)
-        lose_until_read(inotify, root)
-        lose.clear()
-        assert hints.seen == hints_before == []
-        overflow = InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b"")
-        inotify.handle_event(overflow)
+        lost = threading.Event()
+
+        def lose(event: InotifyEvent) -> None:
+            if event.name == b"last.txt" and event.is_close_write:
+                lost.set()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(inotify, "handle_event", lose)
+            (root / "job" / "deep").mkdir(parents=True)
+            (root / "last.txt").write_bytes(b"x")
+            assert lost.wait(20)
+        assert hints.seen == []
+        inotify.handle_event(InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b""))
         assert hints.overflows == 1
         path = str(root / "job" / "deep" / "a.safetensors")
         write_lora(path)
         assert eventually(lambda: hints.has(Hint(path, is_closed=True)))
-
-
-def lose_until_read(inotify: InotifyFD, root: Path) -> None:
-    """Return when the watcher has read, and lost, all that happened so far."""
-    seen = threading.Event()
-    lossy = inotify.handle_event
-
-    def watch(event: InotifyEvent) -> None:
-        lossy(event)
-        if event.name == b"end-of-loss.txt" and event.mask & Mask(InotifyConstants.IN_CLOSE_WRITE):
-            seen.set()
-
-    inotify.handle_event = watch  # type: ignore[method-assign]  # a tap
-    (root / "end-of-loss.txt").write_bytes(b"x")
-    assert seen.wait(20)
-    inotify.handle_event = lossy  # type: ignore[method-assign]  # the tap is removed
 
 
 def test_one_thread_and_one_instance_serve_all_roots_and_end_with_the_last(tmp_path: Path) -> None:

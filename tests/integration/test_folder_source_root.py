@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from lorawatch.domain.ports import Hint, WatchState
-from lorawatch.sources import rooting, watching as watching_module
+from lorawatch.sources import rooting
+from lorawatch.sources import watching as watching_module
+from lorawatch.sources.folder import FolderSource
 from lorawatch.sources.mounts import Mount, MountTable
 from tests.factories import write_lora
 from tests.watched_folder import Hints, eventually, folder_source, watching
@@ -59,16 +61,21 @@ def test_a_root_that_is_removed_and_made_again_is_watched_again(root: Path, is_n
                 assert source.supervise().code == "root-missing"
             root.mkdir()  # ext4 gives it the same inode number again
             hints.seen.clear()
-            states: list[WatchState] = []
-            assert eventually(lambda states=states: is_rescan_asked(states, source.supervise()))  # type: ignore[misc]  # the default binds it
-            assert states[-1].code == (None if is_noticed_missing else "root-replaced")
+            assert supervise_until_mended(source).code == (None if is_noticed_missing else "root-replaced")
             assert source.supervise() == WELL
             assert_is_watched(hints, root)
 
 
-def is_rescan_asked(states: list[WatchState], state: WatchState) -> bool:
-    states.append(state)
-    return state.is_rescan_needed
+def supervise_until_mended(source: FolderSource) -> WatchState:
+    """Supervise until a rescan is asked for: the watcher's thread may not have read yet what happened."""
+    states = [source.supervise()]
+
+    def is_mended() -> bool:
+        states.append(source.supervise())
+        return states[-1].is_rescan_needed
+
+    assert states[-1].is_rescan_needed or eventually(is_mended)
+    return states[-1]
 
 
 def test_a_root_that_was_swapped_for_another_directory_is_watched_instead(root: Path) -> None:
