@@ -63,14 +63,14 @@ def verdict_key_of(config: Config) -> str:
 
 def routes_of(config: Config, journal: Database) -> list[Route]:
     """Build every enabled destination, and register it in the journal."""
-    routes = []
+    routes, now = [], time.time()
     for each in config.destinations:
         if not each.enabled:
             continue
         destination = build(each, instance=journal.instance())
         with journal.write() as connection:
             number = places.register_destination(
-                connection, name=each.name, location=location_of(each), kind=each.kind, now=time.time()
+                connection, name=each.name, location=location_of(each), kind=each.kind, now=now
             )
         routes.append(
             Route(
@@ -217,6 +217,7 @@ def _lanes(
                 label=label,
                 process=process,
                 is_express=number == 0,
+                is_sweeper=number == 1,  # not the express lane: a new file does not wait for it
                 bell=parts.bell,
                 on_recovered=on_recovered,
             )

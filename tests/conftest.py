@@ -4,9 +4,15 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 IS_ROOT = os.geteuid() == 0
 IS_SYSTEM_REQUIRED = os.environ.get("LORAWATCH_REQUIRE_SYSTEM") == "1"
+
+
+# No example database: a checkout that may not be written to must pass as well.
+settings.register_profile("default", database=None)
+settings.load_profile("default")
 
 
 def pytest_configure() -> None:

@@ -17,6 +17,10 @@ from lorawatch.destinations.permissions import Permissions
 from lorawatch.transport.files import flush, open_regular, remove_quietly
 
 
+# Of the whole process: after a reload another object publishes, or removes, what the one before it staged.
+_descriptors: dict[str, int] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class TemporaryFile:
     """An open, locked, empty file under a name that no program takes for a model's."""
@@ -36,7 +40,6 @@ class StagingArea:
         self._prefix = f".lorawatch-{instance}-"
         self._pattern = re.compile(rf"{re.escape(self._prefix)}[0-9a-f]{{16}}\.part")
         self._permissions = permissions
-        self._descriptors: dict[str, int] = {}
 
     def path_in(self, directory: str) -> str:
         """Return a new temporary name. It is short, so that no source name makes it too long."""
@@ -47,7 +50,7 @@ class StagingArea:
         path = self.path_in(directory)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
-        self._descriptors[path] = descriptor
+        _descriptors[path] = descriptor
         try:
             _try_lock(descriptor, fcntl.LOCK_EX)
             self._permissions.give_to_file(descriptor, directory)
@@ -58,15 +61,15 @@ class StagingArea:
 
     def flush(self, path: str) -> bool:
         """Make a temporary file durable; False where the file system has no such thing. Raises OSError."""
-        descriptor = self._descriptors.get(path)
+        descriptor = _descriptors.get(path)
         if descriptor is not None:
             return flush(descriptor)
-        with open(path, "rb", buffering=0) as file:  # staged by an object that is gone since a reload
+        with open(path, "rb", buffering=0) as file:  # staged by another process, or released by mistake
             return flush(file.fileno())
 
     def release(self, path: str) -> None:
         """Close a temporary file that now has its final name, or whose removal is next."""
-        descriptor = self._descriptors.pop(path, None)
+        descriptor = _descriptors.pop(path, None)
         if descriptor is not None:
             os.close(descriptor)
 

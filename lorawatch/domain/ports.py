@@ -146,6 +146,9 @@ class Destination(Protocol):
     name: str
     kind: str
     group_size: int  # how many small deliveries are worth publishing together
+    # Whether a disk was mounted there when it was last up; None: unknown, or it means nothing. The engine keeps it
+    # from process to process: without that disk, it is not the same place.
+    was_mount_point: bool | None
 
     def probe(self, *, needed_bytes: int) -> None:
         """Return if a delivery of this size could go there now; raise DestinationDownError with the reason if not."""

@@ -18,11 +18,12 @@ from lorawatch.journal.database import Database
 @dataclass(slots=True)
 class _State:
     route: Route
-    state: str = "up"
+    state: str = "unknown"  # unknown | up | down | parked; unknown until its first probe in this process
     code: str | None = None
     failures: int = 0
     next_probe_at: float = 0.0
     is_probing: bool = False
+    was_down: bool = False  # and that was said
 
 
 class Health:
@@ -45,20 +46,26 @@ class Health:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Take over what the journal remembers: a destination that was down is probed before it is used."""
+        """Take over what the journal remembers. Every destination is probed before it is used."""
         with self._journal.read() as connection:
             for state in self._states.values():
                 row = places.destination(connection, state.route.destination_id)
-                if row.state != "up":
-                    state.state, state.code, state.failures = "down", row.code, 1
+                state.code, state.was_down = row.code, row.state != "up"
+                state.route.destination.was_mount_point = row.is_mount_point
 
     def is_up(self, name: str) -> bool:
         """Return whether deliveries may go to this destination now."""
         return self._states[name].state == "up"
 
     def down_states(self) -> dict[str, str]:
-        """Return the code of every destination that is not up."""
-        return {name: state.code or state.state for name, state in self._states.items() if state.state != "up"}
+        """Return the code of every destination that is known to be down or parked."""
+        return {
+            name: state.code or state.state for name, state in self._states.items() if state.state in {"down", "parked"}
+        }
+
+    def is_known(self, name: str) -> bool:
+        """Return whether the destination has been probed in this process."""
+        return self._states[name].state != "unknown"
 
     def probe_if_due(self, name: str) -> bool:
         """Return whether the destination is up, probing it first if it is down and a probe is due.
@@ -93,10 +100,10 @@ class Health:
         """Record that a destination is down, say so once per cause, and return when it is probed next."""
         state = self._states[name]
         with self._lock:
-            is_news = state.state == "up" or state.code != error.code
+            is_news = state.state in {"up", "unknown"} or state.code != error.code
             state.failures += 1
             state.state = "parked" if isinstance(error, DestinationParkedError) else "down"
-            state.code = error.code
+            state.code, state.was_down = error.code, True
             wait = backoff_seconds(state.failures, self._retry, jitter=self._jitter())
             state.next_probe_at = self._now() + wait
         with self._journal.write() as connection:
@@ -122,15 +129,23 @@ class Health:
     def report_up(self, name: str) -> None:
         """Record that a destination is up again, and make everything that waits for it due."""
         state = self._states[name]
+        destination = state.route.destination
         with self._lock:
-            was_down = state.state != "up"
-            state.state, state.code, state.failures = "up", None, 0
-        if not was_down:
-            return
+            is_first = state.state == "unknown"
+            was_down = state.was_down
+            state.state, state.code, state.failures, state.was_down = "up", None, 0, False
+        if is_first:
+            destination.sweep()
         with self._journal.write() as connection:
             places.record_destination(connection, state.route.destination_id, state="up")
-            upkeep.expect_soon(connection, state.route.destination_id, now=self._now())
-        emit(Event.DESTINATION_UP, destination=name)
+            if destination.was_mount_point is not None:
+                places.remember_mount_point(
+                    connection, state.route.destination_id, is_mount_point=destination.was_mount_point
+                )
+            if was_down:
+                upkeep.expect_soon(connection, state.route.destination_id, now=self._now())
+        if was_down:
+            emit(Event.DESTINATION_UP, destination=name)
 
     def probe_soon(self) -> None:
         """Make every probe due: the clock was set."""
@@ -143,7 +158,7 @@ class Health:
             rows = {
                 name: places.destination(connection, state.route.destination_id)
                 for name, state in self._states.items()
-                if state.state != "up"
+                if state.state in {"down", "parked"}
             }
         for name, row in rows.items():
             if row.state == "up":

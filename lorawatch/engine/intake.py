@@ -79,6 +79,7 @@ class Intake:
         self._tracker = self._candidates.tracker
         self._surveyor = surveyor(self._tracker.__contains__, self._touch)
         self._is_rescan_asked = False
+        self._is_surveyed = False
         self._is_queue_known_empty = False
         self._is_gone_check_due = False
         self._next_supervision = self._next_poll = self._next_reconcile = 0.0
@@ -140,10 +141,17 @@ class Intake:
     def _begin(self) -> None:
         self._source.start(self._on_hint, self._on_overflow)
         self._watch.begin()
-        started = time.monotonic()
-        survey = self._surveyor.first(self._desk.announce)
-        self._after_scan(survey, started, is_first=True)
+        if self._watch.is_present:
+            self._survey_first()
         self.is_ready.set()
+
+    def _survey_first(self) -> None:
+        """Scan for the first time since the root is there; until then nothing is known to be new or gone."""
+        started, is_owed = time.monotonic(), self._desk.is_anything_owed()
+        survey = self._surveyor.first(self._desk.announce, is_owed=is_owed)
+        self._is_surveyed = not (survey.is_root_blank and is_owed)
+        self._watch.note_survey(survey, is_owed=is_owed, is_first=True)
+        self._after_scan(survey, started, is_first=True)
 
     def _on_hint(self, hint: Hint) -> None:
         if self._mailbox.qsize() < MOST_HINTS:
@@ -218,6 +226,9 @@ class Intake:
     def _scan_if_due(self, now: float) -> None:
         if not self._watch.is_present:
             self._next_reconcile = max(self._next_reconcile, now + SUPERVISE_SECONDS)
+        elif not self._is_surveyed:
+            if now >= self._next_reconcile or self._watch.is_trusted:
+                self._survey_first()
         elif now >= self._next_reconcile:
             self._is_rescan_asked = False
             self._after_scan(self._surveyor.again(None, self._candidates.consider), now, is_first=False)
@@ -234,7 +245,6 @@ class Intake:
         self._is_gone_check_due = True
         self._next_reconcile = time.monotonic() + self._settings.reconcile_seconds
         self._desk.note_directories(self._source.unreadable())
-        self._watch.note_survey(survey, is_owed=self._desk.is_anything_owed(), is_first=is_first)
         emit(
             Event.SCAN_FINISHED,
             directory=self.root,

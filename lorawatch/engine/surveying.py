@@ -7,7 +7,7 @@ destinations, and finds out what is gone. It reads no file.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate
@@ -19,7 +19,7 @@ from lorawatch.journal.database import Database
 
 PAGE = 500  # candidates compared with the journal in one query; memory stays flat with any number of files
 OPEN_STATES = ("settling", "incomplete", "unreadable")
-UNDELIVERED_STATES = (*OPEN_STATES, "rejected", "skipped")
+TOLD_STATES = ("incomplete", "unreadable", "rejected", "skipped")  # what is settling is looked at anyway
 
 
 @dataclass(slots=True)
@@ -45,8 +45,11 @@ class Surveyor:
     touch: Callable[[], None]  # called for every page: the scan is alive
     _unpaired: list[Route] = field(default_factory=list)
 
-    def first(self, on_planned: Callable[[list[Recorded]], None]) -> Survey:
-        """Scan at the start: queue what is new in the journal as backlog, and introduce new destinations."""
+    def first(self, on_planned: Callable[[list[Recorded]], None], *, is_owed: bool) -> Survey:
+        """Scan at the start: queue what is new in the journal as backlog, and introduce new destinations.
+
+        A blank root of which something is owed (`is_owed`) is taken for a missing disk: nobody is introduced to it.
+        """
         with self.journal.write() as connection:
             self._unpaired = [
                 route
@@ -61,7 +64,7 @@ class Surveyor:
             self._count(survey, page, fresh)
             self._queue(fresh, page, is_backlog=True)
         survey.is_root_blank = survey.file_count == 0 and _is_blank(self.source.root)
-        if not survey.is_root_blank:
+        if not (survey.is_root_blank and is_owed):
             self._introduce(on_planned)
         return survey
 
@@ -76,11 +79,11 @@ class Surveyor:
         return survey
 
     def gone(self) -> list[str]:
-        """Return the paths below the root that are gone and still matter: something is owed, or unfinished."""
+        """Return the paths below the root that are gone and still matter: something is owed, or a person was told."""
         with self.journal.read() as connection:
             owed = upkeep.owed_paths(connection, self.source.root)
-            suspects = [*owed, *files.paths_in_states(connection, self.source.root, UNDELIVERED_STATES)]
-        return [path for path in dict.fromkeys(suspects) if not self.is_there(path)]
+            told = files.paths_in_states(connection, self.source.root, TOLD_STATES)
+            return [path for path in chain(owed, told) if not self.is_there(path)]
 
     def is_there(self, path: str) -> bool:
         """Return whether a path still exists as something that the source would deliver."""

@@ -43,6 +43,8 @@ class WatchReporter:
     def note_survey(self, survey: Survey, *, is_owed: bool, is_first: bool) -> None:
         """Distrust a root that is blank at the start while files below it are still owed: its disk may be missing."""
         if is_first and survey.is_root_blank and is_owed:
+            if self._is_blank:
+                return
             self._is_blank = True
             reason = "the directory is empty, but files of it are still to be delivered; is its disk mounted?"
             emit(Event.WATCH_LOST, directory=self._source.root, code="root-empty", reason=reason)

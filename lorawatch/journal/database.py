@@ -86,10 +86,11 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite has rolled back by itself after most errors of a disk
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     def change_counter(self) -> int:
         """Return a number that changes when another connection, in any process, has committed."""

@@ -74,8 +74,7 @@ def get(connection: Connection, delivery_ids: Collection[int]) -> list[Delivery]
     """Return these deliveries, in the order asked for; unknown numbers are left out."""
     marks = ",".join("?" * len(delivery_ids))
     rows = connection.execute(
-        f"SELECT {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS} FROM {DELIVERY_TABLES}"
-        f" WHERE delivery_id IN ({marks})",
+        f"SELECT {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS} FROM {DELIVERY_TABLES} WHERE delivery_id IN ({marks})",
         tuple(delivery_ids),
     )
     found = {delivery.delivery_id: delivery for delivery in map(delivery_from, rows)}

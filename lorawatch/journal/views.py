@@ -73,8 +73,7 @@ def open_count(connection: Connection, destination_ids: Sequence[int]) -> int:
     """Return how many deliveries to these destinations have not arrived and were not cancelled."""
     marks = ",".join("?" * len(destination_ids))
     row = connection.execute(
-        f"SELECT count(*) FROM delivery WHERE destination_id IN ({marks})"
-        " AND state NOT IN ('delivered', 'cancelled')",
+        f"SELECT count(*) FROM delivery WHERE destination_id IN ({marks}) AND state NOT IN ('delivered', 'cancelled')",
         tuple(destination_ids),
     ).fetchone()
     return int(row[0])
@@ -103,14 +102,14 @@ def files(connection: Connection) -> list[FileView]:
 
 
 def destinations(connection: Connection) -> list[DestinationView]:
-    """Return the latest location of each destination."""
+    """Return the destinations of the configuration that was used last."""
     rows = connection.execute(
-        "SELECT name, kind, location, state, code, reason, next_probe_at_ms, max(seen_at_ms) FROM destination"
-        " GROUP BY name ORDER BY name"
+        "SELECT name, kind, location, state, code, reason, next_probe_at_ms FROM destination"
+        " WHERE seen_at_ms = (SELECT max(seen_at_ms) FROM destination) ORDER BY name"
     )
     return [
         DestinationView(name, kind, location, state, code, reason, seconds(probe_at_ms))
-        for name, kind, location, state, code, reason, probe_at_ms, _ in rows
+        for name, kind, location, state, code, reason, probe_at_ms in rows
     ]
 
 

@@ -14,7 +14,7 @@ from lorawatch.domain.model import Candidate
 from lorawatch.domain.ports import Hint, Observation, WatchState
 from lorawatch.inspection.wholeness import wholeness
 from lorawatch.sources.looking import open_version, sight
-from lorawatch.sources.mounts import MountTable
+from lorawatch.sources.mounts import Mount, MountTable
 from lorawatch.sources.rooting import Root, RootMissingError, find_root
 from lorawatch.sources.scanning import NameFilter, scan_tree
 from lorawatch.sources.watching import LIMITS, WatchedTree, WatchHub
@@ -54,7 +54,7 @@ class FolderSource:
         self._tree: WatchedTree | None = None  # None: it is polled, or not there
         self._known: Root | None = None  # what the root was when it was last well
         self._is_lost = True
-        self._remote_below: tuple[str, ...] = ()
+        self._mounts_below: dict[str, Mount] = {}
         self._retry_watch_at = 0.0  # monotonic
 
     def start(self, on_hint: Callable[[Hint], None], on_overflow: Callable[[], None]) -> None:
@@ -87,9 +87,9 @@ class FolderSource:
         is_same = before is not None and root.is_same_as(before) and self._is_root_watched()
         is_dead = self._tree is not None and not self._tree.is_alive  # its watches are gone, the root is not
         is_replaced = not (was_lost or is_dead or is_same)
-        remote_below = self._find_remote_below(root)
-        if was_lost or is_replaced or remote_below != self._remote_below or is_dead:
-            self._remote_below = remote_below
+        mounts_below = self._find_mounts_below(root)
+        if was_lost or is_replaced or is_dead or mounts_below != self._mounts_below:
+            self._mounts_below = mounts_below
             self._arm(root)
             return self._state(is_rescan_needed=True, is_replaced=is_replaced)
         return self._state(is_rescan_needed=self._retry_watch())
@@ -119,7 +119,7 @@ class FolderSource:
             return ()
         if not self._known.mount.is_local:
             return (self.root,)
-        polled = (*self._remote_below, *self._limited())
+        polled = (*self._remote_below(), *self._limited())
         return (self.root,) if self.root in polled or len(polled) > _MOST_POLLED else polled
 
     def look(self, path: str) -> Candidate | None:
@@ -163,13 +163,14 @@ class FolderSource:
         """Return whether a path lies below the root with no hidden name on the way."""
         return path.startswith(os.path.join(self.root, "")) and "/." not in path[self._start - 1 :]
 
-    def _find_remote_below(self, root: Root) -> tuple[str, ...]:
-        if self._mode != "auto":
-            return ()
+    def _find_mounts_below(self, root: Root) -> dict[str, Mount]:
+        """Return what is mounted below the root, by its path as seen through the root."""
         start = len(os.path.join(root.real_path, ""))
-        remote = [mount.point[start:] for mount in self._mounts.below(root.real_path) if not mount.is_local]
-        paths = (os.path.join(self.root, relative) for relative in remote)
-        return tuple(sorted(path for path in paths if self._may_hold(path)))
+        mounts = {os.path.join(self.root, each.point[start:]): each for each in self._mounts.below(root.real_path)}
+        return {path: mount for path, mount in mounts.items() if self._may_hold(path)}
+
+    def _remote_below(self) -> tuple[str, ...]:
+        return tuple(path for path, mount in self._mounts_below.items() if not mount.is_local)
 
     def _arm(self, root: Root) -> None:
         self.is_local = root.mount.is_local
@@ -185,7 +186,7 @@ class FolderSource:
                 on_hint=self._on_hint,
                 on_overflow=self._on_overflow,
             )
-        self._tree.arm(self._remote_below)
+        self._tree.arm(self._remote_below() if self._mode == "auto" else ())
         self._retry_watch_at = time.monotonic() + self._retry_watch_seconds
 
     def _is_root_watched(self) -> bool:

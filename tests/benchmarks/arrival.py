@@ -33,12 +33,12 @@ def measure_large(directory: str, settings: Settings) -> Report:
     baseline = times[BASELINE].since_last.median
     report = Report(
         f"close → complete at the destination, {settings.large_bytes / MEGABYTE:.0f} MB, median of {settings.rounds}",
-        ("", "seconds", "spread", "× lsyncd", "× cp", "asked"),
+        ("", "seconds", "spread", "x lsyncd", "x cp", "asked"),
         notes=notes,
     )
     for label, each in times.items():
         median = each.since_last.median
-        asked = "≤ 1.0 × lsyncd, aim 0.8" if label == SUBJECT else ""
+        asked = "≤ 1.0 x lsyncd, aim 0.8" if label == SUBJECT else ""
         report.rows.append(
             (
                 label,
@@ -58,21 +58,21 @@ def measure_burst(directory: str, settings: Settings) -> Report:
     times, notes = _race(directory, count=count, size_bytes=MEGABYTE, rounds=settings.rounds)
     reference = times.get(REFERENCE)
     report = Report(
-        f"burst of {count} × 1 MB, until the last one is complete, median of {settings.rounds}",
-        ("", "since last close", "spread", "× lsyncd", "since first close", "× lsyncd", "asked"),
+        f"burst of {count} x 1 MB, until the last one is complete, median of {settings.rounds}",
+        ("", "since last close", "spread", "x lsyncd", "since first close", "x lsyncd", "asked"),
         notes=[*notes, "cp and rsync are started once, for all files, at the last close."],
     )
     for label, each in times.items():
         last, first = each.since_last.median, each.since_first.median
-        asked = "≤ 1.3 × lsyncd, aim 1.0" if label == SUBJECT else ""
+        asked = "≤ 1.3 x lsyncd, aim 1.0" if label == SUBJECT else ""
         report.rows.append(
             (
                 label,
                 f"{last:.3f}",
                 each.since_last.spread,
-                ratio(last, reference and reference.since_last.median),
+                ratio(last, None if reference is None else reference.since_last.median),
                 f"{first:.3f}",
-                ratio(first, reference and reference.since_first.median),
+                ratio(first, None if reference is None else reference.since_first.median),
                 asked,
             )
         )

@@ -15,7 +15,7 @@ from tests.benchmarks.measuring import wait_until
 LSYNCD_CONFIGURATION = """\
 settings {{ nodaemon = true, inotifyMode = "CloseWrite", statusFile = "{directory}/lsyncd.status", \
 statusInterval = 1 }}
-sync {{ default.{method}, source = "{source}", target = "{destination}", delay = 0, delete = false }}
+sync {{ default.rsync, source = "{source}", target = "{destination}", delay = 0, delete = false }}
 """
 COPY_AND_FLUSH = 'cp "$@" && for last; do :; done && sync "$last"*'  # the last argument is the destination
 
@@ -63,16 +63,20 @@ class Command:
 
 
 class Lsyncd:
-    """lsyncd without delay; `method` is "rsync" (its default) or "direct" (cp for single files)."""
+    """lsyncd without delay, with rsync, its usual method.
 
-    def __init__(self, directory: str, label: str, method: str) -> None:
-        self.label = label
-        self.source, self.destination = make_ends(directory, label)
+    Its other one, default.direct, cannot take part: it runs cp at the create event and again at the close, on the
+    final name, so that a file which is there in full size is cut and written once more.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.label = "lsyncd"
+        self.source, self.destination = make_ends(directory, self.label)
         self._status = os.path.join(os.path.dirname(self.source), "lsyncd.status")
         self._configuration = Path(self.source).parent / "lsyncd.conf.lua"
         self._configuration.write_text(
             LSYNCD_CONFIGURATION.format(
-                directory=self._configuration.parent, method=method, source=self.source, destination=self.destination
+                directory=self._configuration.parent, source=self.source, destination=self.destination
             )
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -142,8 +146,7 @@ def competitors(directory: str) -> tuple[list[Carrier], list[str]]:
     else:
         notes.append("rsync is not installed: left out")
     if shutil.which("lsyncd") and shutil.which("rsync"):
-        carriers.append(Lsyncd(directory, "lsyncd", "rsync"))
-        carriers.append(Lsyncd(directory, "lsyncd direct", "direct"))
+        carriers.append(Lsyncd(directory))
     else:
         notes.append("lsyncd is not installed: left out, and with it the ratio that matters")
     carriers.append(LorawatchCarrier(directory))

@@ -1,6 +1,5 @@
 """What lorawatch costs while it has nothing to do, and how much memory it takes for a file of 1 GiB."""
 
-import os
 import time
 
 from tests.benchmarks.arrival import carry
@@ -50,7 +49,7 @@ def measure_memory(directory: str, settings: Settings) -> Report:
         peak_bytes = carrier.daemon.memory_bytes("VmHWM")
     report = Report(
         f"{len(content) / MEGA:,.0f} MB in one file, median of {settings.rounds}",
-        ("", "seconds", "spread", "MB/s", "× cp", "peak RSS", "asked"),
+        ("", "seconds", "spread", "MB/s", "x cp", "peak RSS", "asked"),
     )
     for label, sample in samples.items():
         peak = f"{peak_bytes / MEGA:.1f} MB" if label == "lorawatch" else ""

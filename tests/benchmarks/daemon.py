@@ -62,7 +62,7 @@ class Lorawatch:
                 raise RuntimeError(f"lorawatch ended: {self._words.read_text()[-2000:]}")
             return self.count(event) >= count
 
-        return wait_until(has_come, f"{count} × {event}", every_seconds=EVENT_POLL_SECONDS)
+        return wait_until(has_come, f"{count} x {event}", every_seconds=EVENT_POLL_SECONDS)
 
     def cpu_seconds(self) -> float:
         """User and system time so far, of all its threads."""

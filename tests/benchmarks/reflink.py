@@ -25,7 +25,7 @@ def measure_reflink(directory: str, settings: Settings) -> Report:
     """Close → visible against sha256 of the same file alone, in one thread."""
     report = Report(
         f"file systems with reflink, {settings.large_bytes / MEGABYTE:.0f} MB, median of {settings.rounds}",
-        ("", "writer", "seconds", "spread", "× sha256 alone", "asked"),
+        ("", "writer", "seconds", "spread", "x sha256 alone", "asked"),
         notes=[
             "sharing the blocks of a file that is not on disk yet makes the kernel write them first, for cp as well:",
             "the flushed writer shows lorawatch itself, the other one what a trainer that never flushes will see.",

@@ -49,7 +49,7 @@ def measure_start(directory: str, settings: Settings) -> Report:
         daemon.stop()
     report = Report(
         f"start with {count:,} known files, median of {settings.rounds}",
-        ("", "seconds", "spread", "× bare scan", "asked"),
+        ("", "seconds", "spread", "x bare scan", "asked"),
     )
     for label, sample, asked in (
         ("scandir + stat", bare, ""),
@@ -135,7 +135,7 @@ def measure_help(directory: str, settings: Settings) -> Report:
             seconds = _run([*command, "--help"])
             if number >= 0:
                 sample.seconds.append(seconds)
-    report = Report(f"--help, median of {2 * settings.rounds}", ("", "seconds", "spread", "× empty program", "asked"))
+    report = Report(f"--help, median of {2 * settings.rounds}", ("", "seconds", "spread", "x empty program", "asked"))
     for label, sample, asked in ((f"empty typer program, {count} commands", empty, ""), ("lorawatch", real, "≤ 1.3")):
         report.rows.append((label, f"{sample.median:.3f}", sample.spread, ratio(sample.median, empty.median), asked))
     return report

@@ -9,6 +9,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -165,25 +166,21 @@ class DestinationSuite(ABC):
     def test_of_two_publishing_one_name_exactly_one_wins(
         self, destination: Destination, shelf: Shelf, sender: Sender
     ) -> None:
-        contents = (ONE, TWO)
+        named = [(ONE, "1.st"), (TWO, "2.st")]
         both = [
-            prepare(destination, sender.consignment(content, name=f"{number}.st", remote_name="cat.safetensors"))
-            for number, content in enumerate(contents)
+            prepare(destination, sender.consignment(content, name=name, remote_name="cat.safetensors"))
+            for content, name in named
         ]
-        results: list[RemoteFile | DestinationError] = []
         start = threading.Barrier(2)
 
-        def publish(prepared: Prepared) -> None:
+        def publish(prepared: Prepared) -> RemoteFile | DestinationError:
             start.wait()
-            results.extend(destination.publish([prepared]))
+            return destination.publish([prepared])[0]
 
-        threads = [threading.Thread(target=publish, args=(prepared,)) for prepared in both]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(publish, both))
         assert sorted(type(result).__name__ for result in results) == ["NameTakenError", "RemoteFile"]
-        assert shelf.read("cat.safetensors") in contents
+        assert shelf.read("cat.safetensors") in {ONE, TWO}
 
     def test_discard_leaves_nothing(self, destination: Destination, shelf: Shelf, sender: Sender) -> None:
         prepared = prepare(destination, sender.consignment())

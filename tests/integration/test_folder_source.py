@@ -233,7 +233,12 @@ def test_another_process_that_holds_the_file_open_is_noticed(root: Path) -> None
     write_lora(path)
     source = folder_source(root)
     candidate = candidate_at(source, path)
-    hold = [sys.executable, "-c", "import sys; f = open(sys.argv[1], 'ab'); print('open', flush=True); input()", path]
+    hold = [
+        sys.executable,
+        "-c",
+        "import sys; f = open(sys.argv[1], 'ab'); print('open', flush=True); input()",
+        str(path),
+    ]
     with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
@@ -263,7 +268,7 @@ def test_a_writer_that_arrives_while_we_ask_is_not_harmed_and_does_not_end_us(ro
         "    is_held_open(descriptor)\n"
         "    os.close(descriptor)\n"
     )
-    command = [sys.executable, "-c", asking, path, str(os.getpid())]
+    command = [sys.executable, "-c", asking, str(path), str(os.getpid())]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -292,7 +297,10 @@ def preallocating_writer(path: Path) -> subprocess.Popen[bytes]:
     )
     content = lora_bytes(size_bytes=2_000_000)
     writer = subprocess.Popen(
-        [sys.executable, "-c", code, path, str(len(content))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        [sys.executable, "-c", code, str(path), str(len(content))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
     )
     assert writer.stdin is not None
     writer.stdin.write(content)

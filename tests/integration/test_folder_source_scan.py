@@ -38,8 +38,10 @@ NAMES = (
         (
             DEFAULT_INCLUDE,
             (),
-            "a.safetensors job/a_000000250.safetensors job/samples/s.safetensors job/deep/er/b.safetensors"
-            " other/d.safetensors",
+            (
+                "a.safetensors job/a_000000250.safetensors job/samples/s.safetensors job/deep/er/b.safetensors"
+                " other/d.safetensors"
+            ),
         ),
         (("*.sft", "**/*.safetensors"), ("samples/", "/other/**"), None),
         (("job/*.safetensors",), (), "job/a_000000250.safetensors"),

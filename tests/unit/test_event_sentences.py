@@ -37,7 +37,7 @@ def said(event: Event, **data: Json) -> str:
 
 
 @given(event=st.sampled_from(list(Event)), data=st.dictionaries(st.sampled_from(KEYS), JSON_VALUES))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000, deadline=None, database=None)
 def test_any_data_gives_one_printable_line(event: Event, data: dict[str, Json]) -> None:
     shown = plain(data)
     assert isinstance(shown, dict)

@@ -169,7 +169,7 @@ def test_what_is_below_the_level_is_not_written(level: Any, expected: list[str])
 
 
 @given(event=st.sampled_from(list(Event)), data=st.dictionaries(st.text(min_size=1), ANY_VALUE, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, database=None)
 def test_no_value_can_break_a_line(event: Event, data: dict[str, object]) -> None:
     stream = io.StringIO()
     events.configure(format="json", level="debug", environ={}, stream=stream)

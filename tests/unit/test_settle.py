@@ -117,7 +117,7 @@ def test_a_clock_that_jumps_neither_strands_a_file_nor_lets_it_through_early(wal
 def test_a_wrong_length_is_final_once_its_writer_is_done_and_the_file_is_quiet(
     size_bytes: int, expected_bytes: int | None, code: str, vouching: dict[str, bool]
 ) -> None:
-    seen = observation(size_bytes=size_bytes, expected_bytes=expected_bytes, **vouching)  # type: ignore[arg-type]  # kwargs of one type
+    seen = observation(size_bytes=size_bytes, expected_bytes=expected_bytes, **vouching)
     verdict = waiting(after(seen, 0.5))
     assert (verdict.code, verdict.is_incomplete) == (code, False)
     assert verdict.recheck_in_seconds == pytest.approx(1.5)
@@ -137,7 +137,7 @@ def test_a_short_file_that_nothing_vouches_for_waits_forever_and_is_incomplete_a
 
 @pytest.mark.parametrize("vouching", [{}, {"is_closed": True}, {"is_held_open": False}])
 def test_a_gap_is_never_ready_whoever_vouches(vouching: dict[str, bool]) -> None:
-    seen = observation(has_gap=True, changed_at=WALL - 3600, **vouching)  # type: ignore[arg-type]  # kwargs of one type
+    seen = observation(has_gap=True, changed_at=WALL - 3600, **vouching)
     assert waiting(after(seen, 0)).code == "unwritten-data"
     late = waiting(after(seen, INCOMPLETE_AFTER_SECONDS))
     assert (late.code, late.is_incomplete) == ("unwritten-data", True)
