@@ -50,6 +50,7 @@ class Event(StrEnum):
 
     DESTINATION_DOWN = "destination.down"  # destination, code, reason, fix, retry_in_seconds
     DESTINATION_UP = "destination.up"  # destination
+    DESTINATION_NOTE = "destination.note"  # destination, code, reason: something it cannot do, not an error
 
     COMFYUI_LISTED = "comfyui.listed"  # destination, remote_name
     COMFYUI_NOT_LISTED = "comfyui.not_listed"  # destination, remote_name, code, reason, fix

@@ -218,6 +218,7 @@ _ROWS: dict[Event, _Row] = {
     Event.DELIVERY_RETIRED: _Row("retired", _stays_away),
     Event.DESTINATION_DOWN: _Row("down", _down),
     Event.DESTINATION_UP: _Row("up", lambda data: f"{data.text('destination')} takes deliveries again", is_good=True),
+    Event.DESTINATION_NOTE: _Row("note", lambda data: f"{data.text('destination')}: {data.text('reason')}"),
     Event.COMFYUI_LISTED: _Row("listed", lambda data: f"{data.file()} can be chosen in ComfyUI", is_good=True),
     Event.COMFYUI_NOT_LISTED: _Row("not listed", lambda data: f"{data.file()}: {data.why()}{data.cure()}"),
     Event.COMFYUI_REFRESHED: _Row(

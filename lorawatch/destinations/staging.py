@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from lorawatch.destinations.permissions import Permissions
 from lorawatch.transport.files import flush, open_regular, remove_quietly
 
-
 # Of the whole process: after a reload another object publishes, or removes, what the one before it staged.
 _descriptors: dict[str, int] = {}
 
@@ -64,14 +63,18 @@ class StagingArea:
         descriptor = _descriptors.get(path)
         if descriptor is not None:
             return flush(descriptor)
-        with open(path, "rb", buffering=0) as file:  # staged by another process, or released by mistake
+        with open(path, "rb", buffering=0) as file:  # not staged by this process
             return flush(file.fileno())
 
     def release(self, path: str) -> None:
-        """Close a temporary file that now has its final name, or whose removal is next."""
+        """Close a temporary file that now has its final name, or whose removal is next. Never raises."""
         descriptor = _descriptors.pop(path, None)
-        if descriptor is not None:
+        if descriptor is None:
+            return
+        try:
             os.close(descriptor)
+        except OSError:
+            pass  # what a close could still tell (NFS), the flush has told before
 
     def discard(self, path: str) -> None:
         """Remove a temporary file. Never raises; another file's path is left alone."""

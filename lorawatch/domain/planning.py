@@ -182,6 +182,8 @@ def resolve(
     is_own_path = placement is not None and placement.path == artifact.path
     if is_own_path and (is_untouched or (known is not None and was_sent(known))):
         return Resolution.REPLACE
+    if is_untouched:
+        return Resolution.KEEP_BOTH  # lorawatch put it there for another path: on_conflict is not about that
     return {
         "overwrite": Resolution.REPLACE,
         "skip": Resolution.SKIP,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lorawatch.domain.errors import DestinationError
-from lorawatch.domain.model import Candidate, Delivery, RemoteFile, Version
+from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, Version
 
 
 class Stop(Protocol):
@@ -149,6 +149,7 @@ class Destination(Protocol):
     # Whether a disk was mounted there when it was last up; None: unknown, or it means nothing. The engine keeps it
     # from process to process: without that disk, it is not the same place.
     was_mount_point: bool | None
+    notes: list[Finding]  # what it cannot do, each once; only ever appended to
 
     def probe(self, *, needed_bytes: int) -> None:
         """Return if a delivery of this size could go there now; raise DestinationDownError with the reason if not."""

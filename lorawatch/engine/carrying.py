@@ -91,6 +91,7 @@ class Carrier:
                 results.append(Failed(delivery, error))
             touch()
         results += self._publish(carried)
+        self.health.say_notes(self.route.name)
         self._record(results)
         return results
 

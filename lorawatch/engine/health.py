@@ -24,6 +24,7 @@ class _State:
     next_probe_at: float = 0.0
     is_probing: bool = False
     was_down: bool = False  # and that was said
+    said_notes: int = 0
 
 
 class Health:
@@ -81,6 +82,8 @@ class Health:
             state.is_probing = True
         try:
             state.route.destination.probe(needed_bytes=0)
+            if state.state == "unknown":
+                state.route.destination.sweep()
         except DestinationDownError as error:
             self.report_down(name, error)
             return False
@@ -131,11 +134,8 @@ class Health:
         state = self._states[name]
         destination = state.route.destination
         with self._lock:
-            is_first = state.state == "unknown"
             was_down = state.was_down
             state.state, state.code, state.failures, state.was_down = "up", None, 0, False
-        if is_first:
-            destination.sweep()
         with self._journal.write() as connection:
             places.record_destination(connection, state.route.destination_id, state="up")
             if destination.was_mount_point is not None:
@@ -146,6 +146,15 @@ class Health:
                 upkeep.expect_soon(connection, state.route.destination_id, now=self._now())
         if was_down:
             emit(Event.DESTINATION_UP, destination=name)
+
+    def say_notes(self, name: str) -> None:
+        """Say what a destination has found out about itself since it was last asked: each thing once."""
+        state = self._states[name]
+        with self._lock:
+            news = state.route.destination.notes[state.said_notes :]
+            state.said_notes += len(news)
+        for note in news:
+            emit(Event.DESTINATION_NOTE, destination=name, code=note.code, reason=note.detail)
 
     def probe_soon(self) -> None:
         """Make every probe due: the clock was set."""

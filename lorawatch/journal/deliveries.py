@@ -145,16 +145,17 @@ def record_receipt(connection: Connection, delivery: Delivery, receipt: Receipt,
     """Record that a delivery arrived."""
     connection.execute(
         """
-        UPDATE delivery SET state = 'delivered', evidence = ?, carried_bytes = ?, is_replacement = ?, sent_bytes = ?,
+        UPDATE delivery SET state = 'delivered', evidence = ?, is_replacement = ?, sent_bytes = ?,
+            carried_bytes = max(coalesce(carried_bytes, 0), ?),  -- what a retry finds in its place was carried before
             remote_name = ?, code = NULL, reason = NULL, next_attempt_at_ms = NULL, failing_since_ms = NULL,
             resume = NULL, lease_owner = NULL, lease_until_ms = NULL, changed_at_ms = ?
         WHERE delivery_id = ?
         """,
         (
             receipt.evidence.label,
-            receipt.carried_bytes,
             receipt.is_replacement,
             delivery.artifact.version.size_bytes,
+            receipt.carried_bytes,
             os.fsencode(receipt.remote_name),
             milliseconds(now),
             delivery.delivery_id,

@@ -12,6 +12,7 @@ import pytest
 
 from lorawatch.domain.errors import FileRejectedError, FileUnreadableError
 from lorawatch.domain.ports import Hint, WatchState
+from lorawatch.sources.mounts import MountTable
 from tests.factories import lora_bytes, write_lora
 from tests.watched_folder import Hints, candidate_at, eventually, folder_source, paths, watching
 
@@ -46,7 +47,7 @@ def point(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "disk"
     directory.mkdir()
     yield directory
-    while os.path.ismount(directory):
+    while MountTable().of(str(directory)).point == str(directory):  # os.path.ismount does not see bind mounts
         unmount(directory)
 
 

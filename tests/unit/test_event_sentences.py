@@ -104,6 +104,11 @@ def test_an_event_without_data_still_says_something(event: Event) -> None:
         (Event.DELIVERY_STARTED, {**ROUTE, "attempt": 1}, "sending cat.safetensors → comfyui"),
         (Event.FILE_DETECTED, {"file": "/out/cat.safetensors"}, "detected cat.safetensors"),
         (Event.DESTINATION_UP, {"destination": "comfyui"}, "up comfyui takes deliveries again"),
+        (
+            Event.DESTINATION_NOTE,
+            {"destination": "comfyui", "code": "mode-refused", "reason": "modes cannot be set there"},
+            "note comfyui: modes cannot be set there",
+        ),
     ],
 )
 def test_a_person_understands_it_at_a_glance(event: Event, data: dict[str, Json], expected: str) -> None:
