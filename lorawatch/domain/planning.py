@@ -21,7 +21,8 @@ PLACEHOLDERS = ("file_name", "stem", "job", "family", "step", "trigger", "rank",
 EMPTY = {"step": "final", "family": "unsorted"}
 
 # Wan 2.2 saves a pair whose halves end alike at every step: the step stands before that ending (FACTS §1).
-_STEP = re.compile(r"(?P<series>.*)_(?P<step>\d+)(?P<half>_(?:high|low)_noise)?", re.DOTALL)
+# More than 18 digits are no step, and no number that the journal could hold.
+_STEP = re.compile(r"(?P<series>.*)_(?P<step>[0-9]{1,18})(?P<half>_(?:high|low)_noise)?", re.DOTALL)
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 

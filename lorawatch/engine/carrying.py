@@ -12,6 +12,7 @@ from lorawatch.domain.errors import (
     DeliveryDelayedError,
     DestinationDownError,
     DestinationError,
+    FileChangedError,
     FileVanishedError,
     LorawatchError,
 )
@@ -25,7 +26,7 @@ from lorawatch.engine.progress import ProgressReport
 from lorawatch.engine.settings import Route
 from lorawatch.engine.staged import StagedCopies
 from lorawatch.events import Event, emit
-from lorawatch.journal import deliveries, places
+from lorawatch.journal import deliveries, files, places
 from lorawatch.journal.database import Database
 from lorawatch.journal.rows import Connection
 
@@ -126,11 +127,21 @@ class Carrier:
             there = self.route.destination.find(delivery.remote_name)
             resolution = self._resolve(delivery, there)
             if resolution is not Resolution.KEEP_BOTH:
+                self._refuse_outdated(delivery)
                 return delivery, resolution, there
             delivery = self._take_other_name(delivery, skip=attempt)
         raise DeliveryDelayedError(
             f"{self.route.name} holds other files under every name for {delivery.base_name!r}", code="name-taken"
         )
+
+    def _refuse_outdated(self, delivery: Delivery) -> None:
+        """Raise FileChangedError if a newer version of the path was accepted: it must not be replaced by this one.
+
+        Asked after `find`: whatever newer version stands there by now was accepted before it was delivered.
+        """
+        with self.journal.read() as connection:
+            if files.is_outdated(connection, delivery.artifact):
+                raise FileChangedError(f"a newer version of {delivery.artifact.path} takes its place")
 
     def _resolve(self, delivery: Delivery, there: RemoteFile | None) -> Resolution:
         artifact, name = delivery.artifact, delivery.remote_name

@@ -15,6 +15,10 @@ from lorawatch.journal import places, upkeep
 from lorawatch.journal.database import Database
 
 
+# How soon a lane asks again about a destination that another lane is probing, or that waits for a person.
+PROBING_SECONDS = 1.0
+
+
 @dataclass(slots=True)
 class _State:
     route: Route
@@ -97,7 +101,9 @@ class Health:
         state = self._states[name]
         if state.state == "up":
             return None
-        return 3600.0 if state.state == "parked" else max(0.05, state.next_probe_at - self._now())
+        if state.state == "parked" or state.is_probing:
+            return PROBING_SECONDS
+        return max(0.05, state.next_probe_at - self._now())
 
     def report_down(self, name: str, error: DestinationDownError) -> float:
         """Record that a destination is down, say so once per cause, and return when it is probed next."""

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lorawatch.domain.errors import JournalError
+from lorawatch.domain.errors import JournalError, StoppedError
 from lorawatch.domain.ports import Hint, Source, Stop
 from lorawatch.engine.candidates import MOST_PENDING, Candidates, Crash
 from lorawatch.engine.desk import VerdictDesk
@@ -77,7 +77,7 @@ class Intake:
             is_root_trusted=lambda: self._watch.is_trusted,
         )
         self._tracker = self._candidates.tracker
-        self._surveyor = surveyor(self._tracker.__contains__, self._touch)
+        self._surveyor = surveyor(self._tracker.__contains__, self._touch_scan)
         self._is_rescan_asked = False
         self._is_surveyed = False
         self._is_queue_known_empty = False
@@ -91,6 +91,11 @@ class Intake:
 
     def _touch(self) -> None:
         self.beat = time.monotonic()
+
+    def _touch_scan(self) -> None:
+        self._touch()
+        if self._stop.is_set():
+            raise StoppedError("stopped in the middle of a scan")
 
     def wake(self) -> None:
         """Have the thread turn around once, to notice that it is to stop."""
@@ -117,6 +122,8 @@ class Intake:
                     self._begin()
                     is_begun = True
                 self._turn()
+            except StoppedError:
+                break
             except JournalError as error:
                 emit(Event.DAEMON_DEGRADED, code=error.code, reason=error.message, fix=error.fix)
                 self._start_over(JOURNAL_RETRY_SECONDS)

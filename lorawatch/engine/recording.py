@@ -99,14 +99,16 @@ def plan_route(
         connection, artifact.path, artifact.version
     ):
         return
-    planned = _plan(connection, artifact, route, now=now)
+    planned = _plan(connection, artifact, route, settings, now=now)
     if planned is None:
         return
     recorded.planned.append(planned)
     recorded.cancelled += _supersede(connection, artifact, route, settings, now=now)
 
 
-def _plan(connection: Connection, artifact: Artifact, route: Route, *, now: float) -> Planned | None:
+def _plan(
+    connection: Connection, artifact: Artifact, route: Route, settings: IntakeSettings, *, now: float
+) -> Planned | None:
     base_name = os.path.basename(artifact.path)
     remote_name, taken_by, failure = base_name, None, None
     try:
@@ -124,8 +126,15 @@ def _plan(connection: Connection, artifact: Artifact, route: Route, *, now: floa
         remote_name, taken_by = choice.remote_name, choice.taken_by
     except DeliveryRefusedError as error:
         failure = Outcome(DeliveryState.FAILED, error.code, error.message)
+    step = step_of(artifact.path)
     new = deliveries.Plan(
-        artifact, route.destination_id, base_name, remote_name, series_of(artifact.path), step_of(artifact.path)
+        artifact,
+        route.destination_id,
+        base_name,
+        remote_name,
+        series_of(artifact.path),
+        step,
+        keep_latest=settings.checkpoints.latest if settings.is_retiring and step is not None else None,
     )
     number = deliveries.plan(connection, new, now=now)
     if number is None:
@@ -147,11 +156,17 @@ def _plan(connection: Connection, artifact: Artifact, route: Route, *, now: floa
 def _supersede(
     connection: Connection, artifact: Artifact, route: Route, settings: IntakeSettings, *, now: float
 ) -> list[tuple[int, str]]:
-    """Cancel older steps that nobody has begun to carry, where only the latest N are wanted."""
-    if settings.checkpoints.latest is None or step_of(artifact.path) is None:
+    """Cancel older steps that nobody has begun to carry, where only the latest N are wanted.
+
+    Higher steps do not count: they are of an earlier run of the same job, and gone from the folder.
+    """
+    newest = step_of(artifact.path)
+    if settings.checkpoints.latest is None or newest is None:
         return []
     states = (DeliveryState.PLANNED, DeliveryState.SENDING, DeliveryState.WAITING, DeliveryState.DELIVERED)
-    steps = upkeep.steps_of_series(connection, route.destination_id, series_of(artifact.path), states=states)
+    steps = upkeep.steps_of_series(
+        connection, route.destination_id, series_of(artifact.path), up_to=newest, states=states
+    )
     surplus = surplus_steps(steps.values(), settings.checkpoints)
     code = "superseded"
     cancelled = upkeep.cancel(

@@ -43,6 +43,7 @@ class Plan:
     remote_name: str
     series: str
     step: int | None
+    keep_latest: int | None = None  # once it has arrived, older steps of its series beyond so many are removed
 
 
 def plan(connection: Connection, new: Plan, *, now: float) -> int | None:
@@ -50,8 +51,8 @@ def plan(connection: Connection, new: Plan, *, now: float) -> int | None:
     row = connection.execute(
         """
         INSERT INTO delivery (artifact_id, destination_id, base_name, remote_name, state, size_bytes, is_backlog,
-                              series, step, planned_at_ms, changed_at_ms)
-        VALUES (?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?)
+                              series, step, keep_latest, planned_at_ms, changed_at_ms)
+        VALUES (?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (artifact_id, destination_id) DO NOTHING RETURNING delivery_id
         """,
         (
@@ -63,6 +64,7 @@ def plan(connection: Connection, new: Plan, *, now: float) -> int | None:
             new.artifact.is_backlog,
             os.fsencode(new.series),
             new.step,
+            new.keep_latest,
             milliseconds(now),
             milliseconds(now),
         ),

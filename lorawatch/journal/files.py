@@ -197,6 +197,14 @@ def artifact(connection: Connection, artifact_id: int) -> Artifact:
     return artifact_from(row)
 
 
+def is_outdated(connection: Connection, artifact: Artifact) -> bool:
+    """Return whether a newer version of the same path has been accepted."""
+    row = connection.execute(
+        "SELECT 1 FROM artifact WHERE path = ? AND artifact_id > ?", (os.fsencode(artifact.path), artifact.artifact_id)
+    ).fetchone()
+    return row is not None
+
+
 def current_artifacts(connection: Connection, root: str) -> Iterator[Artifact]:
     """Yield the accepted current version of every path below a root, a page at a time, oldest first."""
     last = 0

@@ -5,9 +5,15 @@ Called by intake, by the service at its start, and by the `retry` command beside
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from lorawatch.domain.model import DeliveryState
 from lorawatch.journal.rows import Connection, milliseconds
+
+_PUT_BACK = """
+    state = 'planned', attempt = 0, sent_bytes = 0, code = NULL, reason = NULL, next_attempt_at_ms = NULL,
+    failing_since_ms = NULL, evidence = NULL
+"""
 
 
 def release(connection: Connection, *, owner_prefix: str, now: float) -> int:
@@ -67,16 +73,65 @@ def owed_paths(connection: Connection, root: str) -> list[str]:
 
 
 def steps_of_series(
-    connection: Connection, destination_id: int, series: str, *, states: Sequence[DeliveryState]
+    connection: Connection, destination_id: int, series: str, *, up_to: int, states: Sequence[DeliveryState]
 ) -> dict[int, int]:
-    """Return the step of each delivery of a series in these states, by delivery number."""
+    """Return each delivery of a series in these states and its step, if that is not above `up_to`."""
     marks = ",".join("?" * len(states))
     rows = connection.execute(
-        f"SELECT delivery_id, step FROM delivery WHERE destination_id = ? AND series = ? AND step IS NOT NULL"
-        f" AND state IN ({marks})",
-        (destination_id, os.fsencode(series), *(state.value for state in states)),
+        f"SELECT delivery_id, step FROM delivery WHERE destination_id = ? AND series = ? AND step <= ?"
+        f" AND state IN ({marks}) AND code IS NOT 'retired'",
+        (destination_id, os.fsencode(series), up_to, *(state.value for state in states)),
     )
     return {row[0]: row[1] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Retiring:
+    """A step that has arrived, after which only the latest `keep_latest` of its series are to stay."""
+
+    delivery_id: int
+    series: str
+    step: int
+    keep_latest: int
+
+
+def retiring(connection: Connection, destination_id: int) -> list[Retiring]:
+    """Return the deliveries that have arrived and after which older steps are still to be removed."""
+    rows = connection.execute(
+        "SELECT delivery_id, series, step, keep_latest FROM delivery"
+        " WHERE destination_id = ? AND keep_latest IS NOT NULL AND state = 'delivered'",
+        (destination_id,),
+    )
+    return [Retiring(number, os.fsdecode(series), step, keep_latest) for number, series, step, keep_latest in rows]
+
+
+def finish_retiring(connection: Connection, delivery_id: int) -> None:
+    """Record that what a delivery made needless has been removed."""
+    connection.execute("UPDATE delivery SET keep_latest = NULL WHERE delivery_id = ?", (delivery_id,))
+
+
+def record_retired(connection: Connection, delivery_id: int, *, now: float) -> None:
+    """Record that what was delivered has been removed again, because newer steps have arrived."""
+    connection.execute(
+        "UPDATE delivery SET code = 'retired', reason = 'newer checkpoints have arrived', changed_at_ms = ?"
+        " WHERE delivery_id = ?",
+        (milliseconds(now), delivery_id),
+    )
+
+
+def displace(connection: Connection, destination_id: int, *, remote_name: str, path: str, sha256: str) -> None:
+    """Plan anew what other paths had delivered under a name that now holds other bytes.
+
+    They shared it because their bytes were the same; each gets its own now.
+    """
+    connection.execute(
+        f"""
+        UPDATE delivery SET {_PUT_BACK} WHERE destination_id = ? AND remote_name = ? AND state = 'delivered'
+            AND artifact_id IN (
+                SELECT artifact_id FROM file JOIN artifact USING (artifact_id) WHERE path <> ? AND sha256 <> ?)
+        """,
+        (destination_id, os.fsencode(remote_name), os.fsencode(path), sha256),
+    )
 
 
 def retry(connection: Connection, delivery_ids: Sequence[int] | None, *, now: float) -> list[int]:
@@ -91,9 +146,7 @@ def retry(connection: Connection, delivery_ids: Sequence[int] | None, *, now: fl
         values = tuple(delivery_ids)
     rows = connection.execute(
         f"""
-        UPDATE delivery SET state = 'planned', attempt = 0, sent_bytes = 0, code = NULL, reason = NULL,
-            next_attempt_at_ms = NULL, failing_since_ms = NULL, evidence = NULL, changed_at_ms = ?
-        WHERE {where} RETURNING delivery_id, destination_id
+        UPDATE delivery SET {_PUT_BACK}, changed_at_ms = ? WHERE {where} RETURNING delivery_id, destination_id
         """,
         (milliseconds(now), *values),
     ).fetchall()

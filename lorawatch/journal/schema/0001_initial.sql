@@ -97,6 +97,7 @@ CREATE TABLE delivery (
     carried_bytes      INTEGER,
     is_replacement     INTEGER,
     resume             TEXT,
+    keep_latest        INTEGER,  -- once it has arrived, only so many steps of its series are to stay; NULL: done
     lease_owner        TEXT,
     lease_until_ms     INTEGER,
     planned_at_ms      INTEGER NOT NULL,
@@ -107,6 +108,7 @@ CREATE INDEX delivery_due ON delivery (destination_id, is_backlog, delivery_id D
     WHERE state IN ('planned', 'waiting', 'sending');
 CREATE INDEX delivery_by_name ON delivery (destination_id, remote_name);
 CREATE INDEX delivery_by_series ON delivery (destination_id, series) WHERE step IS NOT NULL;
+CREATE INDEX delivery_retiring ON delivery (destination_id) WHERE keep_latest IS NOT NULL;
 CREATE INDEX delivery_by_state ON delivery (state, changed_at_ms DESC);
 
 -- What lorawatch last put at a name of a destination, and for which path; without sha256 the name is only claimed.
