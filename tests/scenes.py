@@ -24,7 +24,9 @@ class Scene:
     outputs: Path
     loras: Path
 
-    def daemon(self, *, watch: str = "", destination: str = "", tables: str = "", is_ready_awaited: bool = True) -> Lorawatch:
+    def daemon(
+        self, *, watch: str = "", destination: str = "", tables: str = "", is_ready_awaited: bool = True
+    ) -> Lorawatch:
         """Return a daemon, not yet started; `with` starts it and waits until it is ready."""
         config = self.config(watch=watch, destination=destination, tables=tables)
         return Lorawatch(self.tmp_path, config=config, is_ready_awaited=is_ready_awaited)

@@ -12,25 +12,24 @@ from lorawatch.domain.errors import (
     DeliveryDelayedError,
     DestinationDownError,
     DestinationError,
-    FileChangedError,
     FileVanishedError,
     LorawatchError,
 )
 from lorawatch.domain.model import Delivery, DeliveryState, Evidence, Receipt, RemoteFile
-from lorawatch.domain.planning import Resolution, numbered_name, resolve
+from lorawatch.domain.planning import Resolution
 from lorawatch.domain.policy import Outcome, RetrySettings, after_failure
 from lorawatch.domain.ports import Consignment, Prepared, Stop
 from lorawatch.engine import announcing
+from lorawatch.engine.arriving import record_arrival
 from lorawatch.engine.health import Health
+from lorawatch.engine.naming import Naming
 from lorawatch.engine.progress import ProgressReport
+from lorawatch.engine.retiring import retire_older_steps
 from lorawatch.engine.settings import Route
 from lorawatch.engine.staged import StagedCopies
 from lorawatch.events import Event, emit
-from lorawatch.journal import deliveries, files, places
+from lorawatch.journal import deliveries
 from lorawatch.journal.database import Database
-from lorawatch.journal.rows import Connection
-
-MOST_RENAMES = 3  # -sha8, -sha12, -sha16: whoever has all of these taken by strangers has another problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +93,12 @@ class Carrier:
         results += self._publish(carried)
         self.health.say_notes(self.route.name)
         self._record(results)
+        retire_older_steps(self.route, self.journal, now=self.now)
         return results
 
     def _carry_one(self, delivery: Delivery, touch: Callable[[], None]) -> _Carried:
         started = time.monotonic()
-        delivery, resolution, there = self._settle_name(delivery)
+        delivery, resolution, there = Naming(self.route, self.journal).settle_name(delivery)
         if resolution is Resolution.SKIP:
             raise _SkippedError(
                 f"{self.route.name} holds another file named {delivery.remote_name!r}, and on_conflict is skip"
@@ -120,68 +120,6 @@ class Carrier:
         report = ProgressReport(delivery, self.journal, touch, self.watcher)
         prepared = self.route.destination.prepare(consignment, progress=report, stop=self.stop)
         return _Carried(delivery, prepared, there, started)
-
-    def _settle_name(self, delivery: Delivery) -> tuple[Delivery, Resolution, RemoteFile | None]:
-        """Decide what to do about what stands at the name now; take another name where both are to be kept."""
-        for attempt in range(MOST_RENAMES + 1):
-            there = self.route.destination.find(delivery.remote_name)
-            resolution = self._resolve(delivery, there)
-            if resolution is not Resolution.KEEP_BOTH:
-                self._refuse_outdated(delivery)
-                return delivery, resolution, there
-            delivery = self._take_other_name(delivery, skip=attempt)
-        raise DeliveryDelayedError(
-            f"{self.route.name} holds other files under every name for {delivery.base_name!r}", code="name-taken"
-        )
-
-    def _refuse_outdated(self, delivery: Delivery) -> None:
-        """Raise FileChangedError if a newer version of the path was accepted: it must not be replaced by this one.
-
-        Asked after `find`: whatever newer version stands there by now was accepted before it was delivered.
-        """
-        with self.journal.read() as connection:
-            if files.is_outdated(connection, delivery.artifact):
-                raise FileChangedError(f"a newer version of {delivery.artifact.path} takes its place")
-
-    def _resolve(self, delivery: Delivery, there: RemoteFile | None) -> Resolution:
-        artifact, name = delivery.artifact, delivery.remote_name
-        with self.journal.read() as connection:
-            placement = places.owner_of(connection, self.route.destination_id, name)
-            return resolve(
-                there,
-                artifact=artifact,
-                placement=placement,
-                was_sent=lambda sha256: places.was_sent(
-                    connection, self.route.destination_id, remote_name=name, path=artifact.path, sha256=sha256
-                ),
-                digest=lambda: self.route.destination.digest(name),
-                on_conflict=self.route.on_conflict,
-            )
-
-    def _take_other_name(self, delivery: Delivery, *, skip: int) -> Delivery:
-        artifact, destination_id = delivery.artifact, self.route.destination_id
-        taken = delivery.remote_name
-        with self.journal.write() as connection:
-            name = numbered_name(
-                delivery.base_name,
-                path=artifact.path,
-                sha256=artifact.sha256,
-                owner_of=lambda candidate: places.owner_of(connection, destination_id, candidate),
-                skip=skip,
-            )
-            places.release_name(connection, destination_id, remote_name=taken, path=artifact.path)
-            places.claim_name(
-                connection,
-                destination_id,
-                remote_name=name,
-                path=artifact.path,
-                base_name=delivery.base_name,
-                now=self.now(),
-            )
-            deliveries.rename(connection, delivery.delivery_id, name)
-        delivery = replace(delivery, remote_name=name)
-        emit(Event.DELIVERY_COLLISION, **announcing.named(delivery), taken_name=taken)
-        return delivery
 
     def _publish(self, carried: Sequence[_Carried]) -> list[Arrived | Failed]:
         """Make everything that was carried visible, as one group, and prove each by asking what stands there."""
@@ -240,7 +178,7 @@ class Carrier:
         with self.journal.write() as connection:
             for each in results:
                 if isinstance(each, Arrived):
-                    self._record_arrival(connection, each, now)
+                    record_arrival(connection, self.route, each.delivery, each.receipt, now=now)
             for failed, outcome in outcomes:
                 deliveries.record_outcome(connection, failed.delivery.delivery_id, outcome, now=now)
         for each in results:
@@ -248,21 +186,6 @@ class Carrier:
                 announcing.delivered(each.delivery, each.receipt)
         for failed, outcome in outcomes:
             announcing.not_delivered(failed.delivery, outcome, fix=failed.error.fix, now=now)
-
-    def _record_arrival(self, connection: Connection, arrived: Arrived, now: float) -> None:
-        delivery, receipt = arrived.delivery, arrived.receipt
-        deliveries.record_receipt(connection, delivery, receipt, now=now)
-        if receipt.carried_bytes:
-            places.record_placement(
-                connection,
-                self.route.destination_id,
-                remote_name=receipt.remote_name,
-                path=delivery.artifact.path,
-                base_name=delivery.base_name,
-                sha256=delivery.artifact.sha256,
-                fingerprint=receipt.fingerprint,
-                now=now,
-            )
 
     def _outcome(self, failed: Failed) -> Outcome:
         """Decide what becomes of a delivery that did not arrive, and whether its destination is down."""

@@ -14,7 +14,6 @@ from lorawatch.events import Event, emit
 from lorawatch.journal import places, upkeep
 from lorawatch.journal.database import Database
 
-
 # How soon a lane asks again about a destination that another lane is probing, or that waits for a person.
 PROBING_SECONDS = 1.0
 

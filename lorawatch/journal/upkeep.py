@@ -119,18 +119,21 @@ def record_retired(connection: Connection, delivery_id: int, *, now: float) -> N
     )
 
 
-def displace(connection: Connection, destination_id: int, *, remote_name: str, path: str, sha256: str) -> None:
+def displace(
+    connection: Connection, destination_id: int, *, remote_name: str, path: str, sha256: str, now: float
+) -> None:
     """Plan anew what other paths had delivered under a name that now holds other bytes.
 
     They shared it because their bytes were the same; each gets its own now.
     """
     connection.execute(
         f"""
-        UPDATE delivery SET {_PUT_BACK} WHERE destination_id = ? AND remote_name = ? AND state = 'delivered'
+        UPDATE delivery SET {_PUT_BACK}, changed_at_ms = ?
+        WHERE destination_id = ? AND remote_name = ? AND state = 'delivered'
             AND artifact_id IN (
                 SELECT artifact_id FROM file JOIN artifact USING (artifact_id) WHERE path <> ? AND sha256 <> ?)
         """,
-        (destination_id, os.fsencode(remote_name), os.fsencode(path), sha256),
+        (milliseconds(now), destination_id, os.fsencode(remote_name), os.fsencode(path), sha256),
     )
 
 

@@ -128,7 +128,12 @@ def test_the_watched_tree_is_untouched_after_a_hundred_deliveries(scene: Scene) 
 
 
 def test_file_names_that_are_no_text_arrive_as_they_are(scene: Scene) -> None:
-    wild = [b"caf\xe9.safetensors", b"new\nline.safetensors", "猫 'quoted' $(x).safetensors".encode(), b"-rf.safetensors"]
+    wild = [
+        b"caf\xe9.safetensors",
+        b"new\nline.safetensors",
+        "猫 'quoted' $(x).safetensors".encode(),
+        b"-rf.safetensors",
+    ]
     with scene.daemon() as daemon:
         for name in wild:
             save_in_place(scene.outputs / os.fsdecode(b"job\xff") / os.fsdecode(name), small_lora())
@@ -193,10 +198,16 @@ def test_files_in_new_nested_and_in_moved_in_directories_arrive(scene: Scene) ->
         os.rename(elsewhere, scene.outputs / "elsewhere")
         daemon.wait_for("delivery.delivered", count=6, timeout=5)
         save_in_place(scene.outputs / "elsewhere" / "deep" / "later.safetensors", small_lora(2))
-        daemon.wait_for("delivery.delivered", timeout=5, file=scene.outputs / "elsewhere" / "deep" / "later.safetensors")
+        daemon.wait_for(
+            "delivery.delivered", timeout=5, file=scene.outputs / "elsewhere" / "deep" / "later.safetensors"
+        )
         assert daemon.stop() == 0
         assert len(daemon.of("scan.finished")) == 1  # hints led there, not the full scan
-    assert names(scene.loras) == ["later.safetensors", "moved.safetensors", *(f"n{depth}.safetensors" for depth in range(1, 6))]
+    assert names(scene.loras) == [
+        "later.safetensors",
+        "moved.safetensors",
+        *(f"n{depth}.safetensors" for depth in range(1, 6)),
+    ]
 
 
 def test_only_what_is_included_and_not_excluded_is_looked_at(scene: Scene) -> None:
@@ -221,5 +232,3 @@ def _tiny_lora() -> bytes:
         tensors={f"{prefix}.lora_A.weight": Tensor("BF16", (1, 8)), f"{prefix}.lora_B.weight": Tensor("BF16", (8, 1))},
         metadata={"format": "pt"},
     )
-
-
