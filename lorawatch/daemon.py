@@ -88,8 +88,6 @@ class Daemon:
 
     def start(self) -> None:
         """Start the service of the present configuration."""
-        # A read lease that a writer breaks sends SIGIO, whose default would end the process.
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
         self._service = build_service(self.config, self.journal, self.tally)
         self._service.start()
 

@@ -1,7 +1,6 @@
 """What every test relies on: which tests run for whom, and how deep the fuzzing goes."""
 
 import os
-import signal
 
 import pytest
 from hypothesis import settings
@@ -13,11 +12,6 @@ IS_SYSTEM_REQUIRED = os.environ.get("LORAWATCH_REQUIRE_SYSTEM") == "1"
 # No example database: a checkout that may not be written to must pass as well.
 settings.register_profile("default", database=None)
 settings.load_profile("default")
-
-
-def pytest_configure() -> None:
-    # The daemon ignores it too: a read lease that a writer breaks must not end the process.
-    signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -80,7 +80,7 @@ class Source(Protocol):
     def look(self, path: str) -> Candidate | None:
         """Return the candidate at this path now, or None if it is gone or not wanted.
 
-        Raises FileRejectedError (not a regular file, link that leaves the root) and FileUnreadableError.
+        What can never be delivered is a candidate too: `observe` rejects it. Raises FileUnreadableError.
         """
 
     def observe(self, candidate: Candidate) -> Observation:

@@ -85,11 +85,6 @@ class Candidates:
         """Look at a path that something pointed to."""
         try:
             candidate = self._source.look(path)
-        except FileRejectedError as error:
-            tracked = self.tracker.get(path)
-            if tracked is not None:
-                self._refuse(tracked, error.code, error.message)
-            return
         except FileUnreadableError as error:
             tracked = self.tracker.get(path)
             if tracked is not None:

@@ -26,6 +26,7 @@ class _State:
     failures: int = 0
     next_probe_at: float = 0.0
     is_probing: bool = False
+    is_swept: bool = False  # of what earlier processes left, once it was there
     was_down: bool = False  # and that was said
     said_notes: int = 0
 
@@ -85,8 +86,9 @@ class Health:
             state.is_probing = True
         try:
             state.route.destination.probe(needed_bytes=0)
-            if state.state == "unknown":
+            if not state.is_swept:
                 state.route.destination.sweep()
+                state.is_swept = True
         except DestinationDownError as error:
             self.report_down(name, error)
             return False

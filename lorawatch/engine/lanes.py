@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.domain.errors import DestinationError, JournalError, LorawatchError
+from lorawatch.domain.errors import JournalError, LorawatchError
 from lorawatch.domain.model import Delivery, DeliveryState
 from lorawatch.domain.policy import Outcome
 from lorawatch.engine import announcing
@@ -69,7 +69,6 @@ class Lane:
         label: str,
         process: str,
         is_express: bool,
-        is_sweeper: bool,
         bell: Bell,
         on_recovered: Callable[[str], None],
     ) -> None:
@@ -78,7 +77,6 @@ class Lane:
         self._bell = bell
         self._below = SMALL_BYTES if is_express else NO_LIMIT
         self._is_express = is_express
-        self._is_sweep_due = is_sweeper
         self._owner = f"{process}:{label}"
         self._on_recovered = on_recovered
         self._has_lost_claims = False
@@ -87,11 +85,9 @@ class Lane:
         self.thread = threading.Thread(target=self._run, name=f"lane-{label}", daemon=True)
 
     def _run(self) -> None:
-        self._sweep()  # before the first look at `stop`: however short a life, it leaves nothing of an earlier one
         while not self._carrier.stop.is_set():
             seen = self._bell.count()
             try:
-                self._sweep()
                 self._give_up_lost_claims()
                 self._turn(seen)
             except JournalError as error:
@@ -101,17 +97,6 @@ class Lane:
                 self._carrier.stop.wait(FAULT_PAUSE_SECONDS)
             finally:
                 self._rest()
-
-    def _sweep(self) -> None:
-        """Remove what processes that were killed left at the destination, as soon as it is there."""
-        if not self._is_sweep_due:
-            return
-        self._touch()
-        try:
-            self._route.destination.sweep()
-            self._is_sweep_due = False
-        except DestinationError:
-            pass  # it is not there, or not in order: the next turn tries again, and the probe says what is wrong
 
     def _turn(self, seen: int) -> None:
         group = self._claim()

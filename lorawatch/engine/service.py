@@ -87,8 +87,10 @@ class Service:
         return " · ".join(parts)
 
     def is_anything_due(self) -> bool:
-        """Return whether a lane is carrying, or something waits that a destination which is up could take now."""
+        """Return whether a lane is carrying or looking, or something waits that a destination could take now."""
         if any(lane.work.touched_at for lane in self.lanes):
+            return True
+        if not all(self.health.is_known(route.name) for route in self.routes):
             return True
         now = time.time()
         with self.journal.read() as connection:

@@ -9,6 +9,7 @@ late or wrong; what must not happen is that a directory goes unwatched without b
 """
 
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection
@@ -48,6 +49,11 @@ LIMITS = {
     errno.EMFILE: "fs.inotify.max_user_instances",
     errno.ENOMEM: "the kernel's memory",
 }
+
+
+# Without a handler Python would print watchdog's warnings to stderr, between our events. What they tell (an overflow)
+# reaches us through on_queue_overflow.
+logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
 
 class _Watcher(InotifyFD):

@@ -121,9 +121,12 @@ def source_error(error: OSError, path: str) -> SourceError:
     if error.errno in {errno.EACCES, errno.EPERM}:
         return FileUnreadableError(
             f"{path} may not be read by {_who()}",
-            fix="run as the trainer's user, or give the service CAP_DAC_READ_SEARCH; `lorawatch doctor` explains",
+            code="permission-denied",
+            fix="safetensors 0.8 writes mode 0600, against which groups and ACLs do not help: run lorawatch as the"
+            " trainer's user, or give the service CAP_DAC_READ_SEARCH, or set a umask in the trainer's container",
         )
-    return FileUnreadableError(f"could not read {path}: {_words(error)}", fix="it is looked at again")
+    code = "stale-handle" if error.errno == errno.ESTALE else "io-error"
+    return FileUnreadableError(f"could not read {path}: {_words(error)}", code=code, fix="it is looked at again")
 
 
 def _permission_denied(doing: str, directory: str) -> DestinationDownError:

@@ -12,6 +12,7 @@ import pytest
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.domain.errors import DestinationError, LorawatchError
 from lorawatch.domain.model import RemoteFile
+from lorawatch.transport.renaming import rename_new
 from tests.contract.bench import ONE, Sender, delivered, prepare
 from tests.contract.test_directory_destination import open_directory, stage
 from tests.fakes.failing_calls import FailingCalls
@@ -126,6 +127,28 @@ def test_a_name_whose_folder_could_not_be_flushed_has_not_arrived(
     results = destination.publish(group)
     assert [getattr(result, "code", None) for result in results] == ["io-error", "io-error"]
     assert calls.failures == 1  # one flush for the group
+
+
+def test_bytes_are_on_the_disk_before_their_names_and_names_before_the_answer(
+    destination: DirectoryDestination, root: Path, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = [prepare(destination, sender.consignment(name=f"{name}.safetensors")) for name in "ab"]
+    trace: list[str] = []
+    flush, rename = os.fsync, rename_new
+
+    def traced_flush(descriptor: int) -> None:
+        trace.append("flush " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        flush(descriptor)
+
+    def traced_rename(temporary: str, target: str) -> bool:
+        trace.append("rename " + os.path.basename(temporary))
+        return rename(temporary, target)
+
+    monkeypatch.setattr(os, "fsync", traced_flush)
+    monkeypatch.setattr("lorawatch.destinations.publishing.rename_new", traced_rename)
+    destination.publish(group)
+    names = [os.path.basename(prepared.token) for prepared in group]
+    assert trace == [f"flush {name}" for name in names] + [f"rename {name}" for name in names] + [f"flush {root.name}"]
 
 
 def test_folders_get_the_roots_group_and_let_it_write(
