@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.config import Config
+from lorawatch.config import ComfyUIMcpDestinationConfig, Config, DestinationConfig
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.destinations.registry import build, location_of
 from lorawatch.domain.planning import CheckpointPolicy
 from lorawatch.domain.policy import RetrySettings
-from lorawatch.domain.ports import Destination, Stager
+from lorawatch.domain.ports import Destination, SidecarWriter, Stager
 from lorawatch.engine.carrying import Carrier
 from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.health import Health
@@ -30,9 +30,10 @@ from lorawatch.engine.settings import IntakeSettings, Route
 from lorawatch.engine.staged import StagedCopies
 from lorawatch.engine.surveying import Surveyor
 from lorawatch.engine.tally import Tally
-from lorawatch.inspection.examination import Examiner
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
+from lorawatch.journal.servers import ServerMemory
+from lorawatch.looking import examiner_of
 from lorawatch.sources.folder import FolderSource
 from lorawatch.sources.mounts import is_local
 from lorawatch.sources.watching import WatchHub
@@ -41,22 +42,17 @@ from lorawatch.sources.watching import WatchHub
 DAEMON = "daemon"
 
 
-def examiner_of(config: Config) -> Examiner:
-    """Return the examiner for the settings of `[inspect]`."""
-    return Examiner(
-        max_header_bytes=config.inspect.max_header_bytes,
-        scan_weights=config.inspect.scan_weights,
-        on_nonfinite=config.inspect.on_nonfinite,
-    )
-
-
 def verdict_key_of(config: Config) -> str:
     """Return what names every setting that a verdict depends on, and the inspector's version."""
     settings = [
         examiner_of(config).version,
         config.inspect.max_header_bytes,
         config.watch.checkpoints,
-        [(each.name, each.kinds or config.inspect.kinds, each.families) for each in config.destinations],
+        [
+            (each.name, each.kinds or config.inspect.kinds, each.families)
+            for each in config.destinations
+            if each.enabled
+        ],
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
@@ -67,7 +63,8 @@ def routes_of(config: Config, journal: Database) -> list[Route]:
     for each in config.destinations:
         if not each.enabled:
             continue
-        destination = build(each, instance=journal.instance())
+        memory = ServerMemory(journal, f"{each.name} {location_of(each)}")
+        destination = build(each, instance=journal.instance(), memory=memory)
         with journal.write() as connection:
             number = places.register_destination(
                 connection, name=each.name, location=location_of(each), kind=each.kind, now=now
@@ -82,9 +79,23 @@ def routes_of(config: Config, journal: Database) -> list[Route]:
                 kinds=frozenset(each.kinds or config.inspect.kinds),
                 families=frozenset(each.families) or None,
                 connections=each.connections,
+                reads_back=_reads_back(each),
+                sidecars=frozenset(getattr(each, "sidecars", ())),
+                sidecar_writer=_sidecar_writer_of(destination),
             )
         )
     return routes
+
+
+def _reads_back(config: DestinationConfig) -> bool:
+    """Return whether every file is to be proved by its hash; chunks that arrive side by side deserve it too."""
+    return isinstance(config, ComfyUIMcpDestinationConfig) and (
+        config.verify == "download" or config.parallel_chunks > 1
+    )
+
+
+def _sidecar_writer_of(destination: Destination) -> SidecarWriter | None:
+    return destination if isinstance(destination, DirectoryDestination) else None
 
 
 def _stager_of(destination: Destination) -> Stager | None:
@@ -217,7 +228,6 @@ def _lanes(
                 label=label,
                 process=process,
                 is_express=number == 0,
-                is_sweeper=number == 1,  # not the express lane: a new file does not wait for it
                 bell=parts.bell,
                 on_recovered=on_recovered,
             )

@@ -16,7 +16,7 @@ from lorawatch import __version__, events
 from lorawatch.app import build_service
 from lorawatch.config import Config, changes_needing_restart
 from lorawatch.config_loading import Loaded
-from lorawatch.domain.errors import ConfigurationError
+from lorawatch.domain.errors import ConfigurationError, JournalError
 from lorawatch.engine.service import Service
 from lorawatch.engine.tally import Tally
 from lorawatch.events import Event, emit
@@ -89,6 +89,8 @@ class Daemon:
     def start(self) -> None:
         """Start the service of the present configuration."""
         self._service = build_service(self.config, self.journal, self.tally)
+        if self.notifier.watchdog_interval_seconds is not None:  # the unit says how long a hang may last
+            self._service.stuck_seconds = self.notifier.watchdog_interval_seconds
         self._service.start()
 
     def listen(self) -> None:
@@ -119,11 +121,14 @@ class Daemon:
         self.stop()
 
     def run_once(self) -> int:
-        """Work until everything due is settled; return how many files and deliveries need attention."""
+        """Work until everything due is settled; return how many files and deliveries need attention.
+
+        Raises JournalError: a single pass does not wait for a disk to have room again.
+        """
         self.listen()
         self.start()
         last_supervised = 0.0
-        while not self._is_stopping and not self._is_done():
+        while not self._is_stopping and self.journal.trouble is None and not self._is_done():
             if time.monotonic() - last_supervised > TICK_SECONDS:
                 last_supervised = time.monotonic()
                 self.service.supervise()
@@ -132,7 +137,10 @@ class Daemon:
         with self.journal.read() as connection:
             names = [route.destination_id for route in self.service.routes]
             open_count = views.open_count(connection, names)
+        trouble = self.journal.trouble
         self.stop()
+        if trouble is not None:
+            raise trouble
         return open_count + max(unsettled, self.tally["unreadable"]) + self.tally["rejected"]
 
     def stop(self) -> None:
@@ -141,8 +149,11 @@ class Daemon:
         self.notifier.stopping()
         emit(Event.DAEMON_STOPPING, reason="signal" if self._is_stopping else "done")
         is_clean = self.service.stop()
-        with self.journal.write() as connection:
-            upkeep.release(connection, owner_prefix=self.service.process, now=time.time())
+        try:
+            with self.journal.write() as connection:
+                upkeep.release(connection, owner_prefix=self.service.process, now=time.time())
+        except JournalError:
+            pass  # the next start frees the claims of every process before it
         emit(Event.DAEMON_STOPPED, seconds=time.monotonic() - started)
         if not is_clean:
             # A thread in an uninterruptible call would keep the interpreter from ending; all state is on disk.

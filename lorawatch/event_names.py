@@ -17,6 +17,7 @@ class Event(StrEnum):
     DAEMON_STARTING = "daemon.starting"  # version, config_file, state_directory
     DAEMON_READY = "daemon.ready"  # directories, destinations
     DAEMON_DEGRADED = "daemon.degraded"  # code, reason, fix: it goes on, with less
+    DAEMON_RECOVERED = "daemon.recovered"  # code: what had been degraded works again
     DAEMON_RELOADED = "daemon.reloaded"  # config_file
     DAEMON_STOPPING = "daemon.stopping"  # reason
     DAEMON_STOPPED = "daemon.stopped"  # seconds
@@ -35,6 +36,7 @@ class Event(StrEnum):
     FILE_UNREADABLE = "file.unreadable"  # file, code, reason, fix
     FILE_VANISHED = "file.vanished"  # file
     FILE_INCOMPLETE = "file.incomplete"  # file, code, reason
+    PAIR_INCOMPLETE = "pair.incomplete"  # file, pair, pair_id, code, reason: one half of a Wan 2.2 LoRA has come alone
 
     # All of these: file, destination, remote_name, delivery_id.
     DELIVERY_PLANNED = "delivery.planned"
@@ -47,6 +49,11 @@ class Event(StrEnum):
     DELIVERY_COLLISION = "delivery.collision"  # taken_by
     DELIVERY_CANCELLED = "delivery.cancelled"  # code, reason
     DELIVERY_RETIRED = "delivery.retired"
+
+    # All of these: file, destination, remote_name (the sidecar's own), delivery_id.
+    SIDECAR_WRITTEN = "sidecar.written"
+    SIDECAR_REMOVED = "sidecar.removed"
+    SIDECAR_FAILED = "sidecar.failed"  # code, reason, fix; the delivery itself is made
 
     DESTINATION_DOWN = "destination.down"  # destination, code, reason, fix, retry_in_seconds
     DESTINATION_UP = "destination.up"  # destination
@@ -68,6 +75,8 @@ _LOUDER: dict[Event, Level] = {
     Event.FILE_REJECTED: "error",
     Event.FILE_UNREADABLE: "warning",
     Event.FILE_INCOMPLETE: "warning",
+    Event.PAIR_INCOMPLETE: "warning",
+    Event.SIDECAR_FAILED: "warning",
     Event.DELIVERY_WAITING: "warning",
     Event.DELIVERY_FAILED: "error",
     Event.DELIVERY_COLLISION: "warning",

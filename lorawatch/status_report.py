@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lorawatch import humanize
 from lorawatch.domain.codes import lookup
+from lorawatch.domain.pairing import pair_id_of
 from lorawatch.journal import views
 from lorawatch.journal.database import Database
 from lorawatch.journal.lock import is_locked
@@ -67,11 +68,13 @@ def _delivery(view: DeliveryView) -> dict[str, object]:
         "state": delivery.state.value,
         "size_bytes": delivery.artifact.version.size_bytes,
         "sent_bytes": delivery.sent_bytes,
+        "bytes_per_second": _pace(view),
         "attempt": delivery.attempt,
         "code": delivery.code,
         "reason": delivery.reason,
         "next_attempt_at": delivery.next_attempt_at,
         "sha256": delivery.artifact.sha256,
+        "pair_id": pair_id_of(delivery.artifact),
         "evidence": view.evidence,
         "changed_at": view.changed_at,
     }
@@ -103,6 +106,14 @@ def _lines(
     return [*lines, "", f"In all: {total or 'no deliveries'}."]
 
 
+def _pace(view: DeliveryView) -> float | None:
+    """Return the bytes per second of this attempt so far; None where that cannot be told, as after a resumption."""
+    delivery = view.delivery
+    if delivery.state.value != "sending" or not delivery.sent_bytes or delivery.resume or view.changed_at is None:
+        return None
+    return delivery.sent_bytes / max(time.time() - view.changed_at, 0.001)
+
+
 def _sentence(view: DeliveryView) -> str:
     delivery = view.delivery
     size_bytes = delivery.artifact.version.size_bytes
@@ -111,7 +122,11 @@ def _sentence(view: DeliveryView) -> str:
         f" → {delivery.destination}:{delivery.remote_name}"
     )
     if delivery.state.value == "sending":
-        return f"{text} ({humanize.percent(delivery.sent_bytes, size_bytes)} of {humanize.size(size_bytes)})"
+        pace = _pace(view)
+        speed = f", {humanize.rate(pace)}" if pace else ""
+        left = f", {humanize.duration((size_bytes - delivery.sent_bytes) / pace)} left" if pace else ""
+        done = humanize.percent(delivery.sent_bytes, size_bytes)
+        return f"{text} ({done} of {humanize.size(size_bytes)}{speed}{left})"
     if delivery.next_attempt_at is not None:
         wait = humanize.duration(max(0.0, delivery.next_attempt_at - time.time()))
         return f"{text} ({delivery.code}, again in {wait}): {delivery.reason}"

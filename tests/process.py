@@ -24,6 +24,7 @@ from typing import Any, Self
 
 PATIENCE_SECONDS = 30.0  # only a failing test waits so long
 PROJECT = Path(__file__).parent.parent
+OTHER_USER = str(PROJECT / "tests" / "other_user.py")
 
 JsonEvent = dict[str, Any]  # Any: JSON at the edge of the process under test
 
@@ -200,8 +201,9 @@ class Lorawatch:
 
     def _popen(self, *words: str, user: int | None = None) -> subprocess.Popen[str]:
         user = self.user if user is None else user
+        demotion = [] if user is None else [sys.executable, OTHER_USER, str(user)]
         return subprocess.Popen(
-            [*self.program, *words],
+            [*demotion, *self.program, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -210,9 +212,6 @@ class Lorawatch:
             errors="surrogateescape",
             cwd=self.tmp_path,
             env=self._environment(),
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
         )
 
     def _environment(self) -> dict[str, str]:

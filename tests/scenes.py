@@ -18,7 +18,7 @@ QUIET_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Scene:
-    """Two folders. `watch` and `destination` are lines of TOML for these tables, `tables` is what stands behind them."""
+    """Two folders. `watch` and `destination` are lines of TOML for these tables, `tables` is what follows them."""
 
     tmp_path: Path
     outputs: Path
@@ -43,7 +43,8 @@ class Scene:
     def second_destination(self, directory: Path, lines: str = "") -> str:
         """Return the table of another destination."""
         directory.mkdir(exist_ok=True)
-        return f'[[destinations]]\nname = "other"\nkind = "directory"\ndirectory = "{directory}"\nmin_free_bytes = 0\n{lines}\n'
+        table = '[[destinations]]\nname = "other"\nkind = "directory"\n'
+        return f'{table}directory = "{directory}"\nmin_free_bytes = 0\n{lines}\n'
 
 
 @pytest.fixture

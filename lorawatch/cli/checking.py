@@ -9,9 +9,9 @@ from lorawatch.cli import EXIT_ATTENTION, options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lorawatch.by_hand import Verdict
     from lorawatch.config import Config
     from lorawatch.domain.model import Facts
+    from lorawatch.looking import Verdict
 
 
 def check(
@@ -25,20 +25,19 @@ def check(
 
     Example: lorawatch check cat_v2.safetensors
     """
-    import threading
-
-    from lorawatch.app import examiner_of
-    from lorawatch.by_hand import look_at
+    from lorawatch.looking import examiner_of, look_at_all
 
     loaded = options.configuration_or_defaults(config, log_format, log_level)
-    examiner, stop = examiner_of(loaded), threading.Event()
-    verdicts = [look_at(file, examiner, _refusal_of(loaded), stop) for file in files]
-    if as_json:
-        options.print_json({"files": [_document(verdict) for verdict in verdicts]})
-    else:
-        for verdict in verdicts:
+    documents, is_fine = [], True
+    for verdict in look_at_all(files, examiner_of(loaded), _refusal_of(loaded)):
+        is_fine = is_fine and verdict.is_accepted
+        if as_json:
+            documents.append(_document(verdict))
+        else:
             typer.echo(_sentences(verdict))
-    if not all(verdict.is_accepted for verdict in verdicts):
+    if as_json:
+        options.print_json({"files": documents})
+    if not is_fine:
         raise typer.Exit(EXIT_ATTENTION)
 
 
@@ -86,6 +85,33 @@ def _document(verdict: "Verdict") -> dict[str, object]:
     }
 
 
+def _facts(facts: "Facts") -> list[str]:
+    """Return what is known of a file's contents; what is not known is left out, except what people look for."""
+    from lorawatch import humanize
+
+    kind = facts.kind if facts.algorithm in {None, facts.kind} else f"{facts.kind} ({facts.algorithm})"
+    family = facts.family or (f"one of {', '.join(facts.families)}" if facts.families else "unknown")
+    numbers = [
+        f"{word} {value:g}" if isinstance(value, float) else f"{word} {value}"
+        for word, value in (
+            ("rank", facts.rank),
+            ("alpha", facts.alpha),
+            ("step", facts.step),
+            ("epoch", facts.epoch),
+        )
+        if value is not None
+    ]
+    half = f"the {facts.pair}-noise half of a pair" if facts.pair else ""
+    tensors = humanize.count(facts.tensor_count, "tensor")
+    return [
+        ", ".join(filter(None, (kind, f"family {family}", half))),
+        *filter(None, [", ".join(numbers)]),
+        f"trigger words: {', '.join(facts.trigger_words) or 'none found'}",
+        f"{tensors} of {', '.join(facts.dtypes)}, {humanize.count(facts.parameter_count, 'parameter')}",
+        *([f"trained with {facts.software}"] if facts.software else []),
+    ]
+
+
 def _sentences(verdict: "Verdict") -> str:
     from lorawatch import humanize
     from lorawatch.domain.codes import lookup
@@ -94,11 +120,7 @@ def _sentences(verdict: "Verdict") -> str:
     mark = "accepted" if verdict.is_accepted else f"not delivered ({verdict.code})"
     lines = [f"{options.printable(verdict.file)}: {mark}"]
     if facts.tensor_count:
-        family = facts.family or (f"one of {', '.join(facts.families)}" if facts.families else "unknown")
-        lines.append(f"  {facts.kind}, family {family}" + (f", rank {facts.rank}" if facts.rank else ""))
-        words = ", ".join(facts.trigger_words) or "none found"
-        lines.append(f"  trigger words: {options.printable(words)}" + (f"; step {facts.step}" if facts.step else ""))
-        lines.append(f"  {humanize.count(facts.tensor_count, 'tensor')} of {', '.join(facts.dtypes)}")
+        lines += [f"  {options.printable(line)}" for line in _facts(facts)]
     if verdict.size_bytes is not None:
         lines.append(
             f"  {humanize.size(verdict.size_bytes)}" + (f", sha256 {verdict.sha256}" if verdict.sha256 else "")

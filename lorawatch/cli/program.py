@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lorawatch import __version__
-from lorawatch.cli import checking, demonstrating, retrying, running, sending, status
+from lorawatch.cli import checking, demonstrating, retrying, running, sending, service, status
 
 program = typer.Typer(
     name="lorawatch",
@@ -40,3 +40,4 @@ for command in (
     retrying.retry,
 ):
     program.command()(command)
+program.add_typer(service.service)

@@ -33,13 +33,14 @@ def send(
     import threading
 
     from lorawatch import events
-    from lorawatch.app import examiner_of, routes_of
-    from lorawatch.by_hand import deliver, look_at
+    from lorawatch.app import routes_of
+    from lorawatch.by_hand import deliver
     from lorawatch.domain.policy import RetrySettings
     from lorawatch.journal.database import Database
+    from lorawatch.looking import examiner_of, look_at
 
-    if name is not None and len(files) > 1:
-        raise typer.BadParameter("one name fits one file", param_hint="--as")
+    if name is not None:
+        _refuse_bad_name(name, files)
     loaded = options.load_configuration(config, log_format, log_level).config
     # Its own words replace the events; whoever wants them asks for a log file.
     events.configure(format="json", level="info", environ=os.environ, file=loaded.log.file, stream=io.StringIO())
@@ -64,6 +65,18 @@ def send(
             is_fine = _say(file, result) and is_fine
     if not is_fine:
         raise typer.Exit(EXIT_ATTENTION)
+
+
+def _refuse_bad_name(name: str, files: list[str]) -> None:
+    from lorawatch.domain.errors import DeliveryRefusedError
+    from lorawatch.domain.planning import refuse_unsafe_name
+
+    if len(files) > 1:
+        raise typer.BadParameter("one name fits one file", param_hint="--as")
+    try:
+        refuse_unsafe_name(name)
+    except DeliveryRefusedError as error:
+        raise typer.BadParameter(error.message, param_hint="--as") from error
 
 
 def _say(file: str, sent: "Sent") -> bool:

@@ -26,6 +26,7 @@ from lorawatch.transport.files import (
     remote_file_of,
     require_version,
     sha256_of,
+    write_all,
 )
 from lorawatch.transport.os_errors import destination_errors
 from lorawatch.transport.renaming import remove_expected
@@ -140,6 +141,21 @@ class DirectoryDestination:
     def discard(self, prepared: Prepared) -> None:
         """Remove what `prepare` left. Never raises."""
         self._staging.discard(prepared.token)
+
+    def write_beside(self, name: str, content: bytes, *, replaces: RemoteFile | None) -> RemoteFile:
+        """Write a small file the way a model is delivered: under a temporary name, flushed, renamed."""
+        self._root.require()
+        folder = self._publisher.folder_to_stage_in(name)
+        self._root.require_room(folder, len(content))
+        with destination_errors(f"write {name!r} into {self.directory}", self.directory):
+            temporary = self._staging.create(folder)
+        try:
+            with destination_errors(f"write {name!r} into {self.directory}", self.directory):
+                write_all(temporary.descriptor, content)
+            return self._publisher.publish_one(temporary.path, name, replaces=replaces)
+        except BaseException:
+            self._staging.discard(temporary.path)
+            raise
 
     def remove(self, remote: RemoteFile) -> bool:
         """Remove the file if nobody has changed or replaced it since; return whether it was removed."""

@@ -43,10 +43,21 @@ class Publisher:
         """Return one result per consignment, in order."""
         flushed = [_outcome(self._flush, one) for one in prepared]
         placed = [
-            _outcome(self._place, one, ready) if isinstance(ready, RemoteFile) else ready
+            _outcome(self._give_name, one.token, ready, one.consignment.replaces)
+            if isinstance(ready, RemoteFile)
+            else ready
             for one, ready in zip(prepared, flushed, strict=True)
         ]
         return self._flush_folders(placed)
+
+    def publish_one(self, temporary: str, remote_name: str, *, replaces: RemoteFile | None) -> RemoteFile:
+        """Flush one small temporary file and give it its name. Raises DestinationError; the file is then left."""
+        with destination_errors(f"flush {temporary} to the disk", self._directory):
+            self._staging.flush(temporary)
+            ready = remote_file_of(remote_name, os.lstat(temporary))
+        self._give_name(temporary, ready, replaces)
+        self._flush_folder(os.path.dirname(path_of(self._directory, remote_name)))
+        return ready
 
     def folder_to_stage_in(self, remote_name: str) -> str:
         """Return the root, or the sub-directory that the name leads to if no rename can reach it from there."""
@@ -73,12 +84,12 @@ class Publisher:
             )
         return remote_file_of(prepared.consignment.delivery.remote_name, status)
 
-    def _place(self, prepared: Prepared, ready: RemoteFile) -> RemoteFile:
+    def _give_name(self, temporary: str, ready: RemoteFile, replaces: RemoteFile | None) -> RemoteFile:
         path = path_of(self._directory, ready.remote_name)
         self._make_folder(os.path.dirname(path))
-        with destination_errors(f"rename {prepared.token} to {path}", self._directory):
+        with destination_errors(f"rename {temporary} to {path}", self._directory):
             try:
-                is_exclusive = self._rename(prepared.token, path, prepared.consignment.replaces)
+                is_exclusive = self._rename(temporary, path, replaces)
             except FileExistsError as error:
                 raise NameTakenError(
                     f"at {path} stands something that lorawatch may not replace",
@@ -92,7 +103,7 @@ class Publisher:
                     code="name-refused",
                     fix="change name_template, or give a name with --as",
                 ) from error
-        self._staging.release(prepared.token)
+        self._staging.release(temporary)
         if not is_exclusive:
             detail = f"the file system of {self._directory} has no exclusive rename: names are checked just before"
             self._note("rename-not-exclusive", detail)

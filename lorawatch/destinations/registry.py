@@ -8,26 +8,29 @@ from importlib import import_module
 from typing import NamedTuple
 
 from lorawatch.config import DestinationConfig
-from lorawatch.domain.ports import Destination
+from lorawatch.domain.ports import Destination, Memory
 
 
 class _Kind(NamedTuple):
-    module: str  # its `from_config(config, *, instance)` makes the destination
+    module: str  # its `from_config` makes the destination
     location: str  # which keys say where it is: with another location it is another destination
+    wants: str = "instance"  # what `from_config` is given besides: the instance, or a memory
 
 
 _KINDS = {
     "directory": _Kind("lorawatch.destinations.directory", "{0.directory}"),
+    "comfyui-mcp": _Kind("lorawatch.destinations.comfyui_mcp.destination", "{0.url}", wants="memory"),
 }
 
 
-def build(config: DestinationConfig, *, instance: str) -> Destination:
+def build(config: DestinationConfig, *, instance: str, memory: Memory) -> Destination:
     """Return the destination that this part of the configuration describes.
 
     `instance` (12 hex digits, from the state directory) marks what this installation leaves at a destination.
     """
-    module = import_module(_KINDS[config.kind].module)
-    destination: Destination = module.from_config(config, instance=instance)
+    kind = _KINDS[config.kind]
+    given = {"instance": instance, "memory": memory}[kind.wants]
+    destination: Destination = import_module(kind.module).from_config(config, **{kind.wants: given})
     return destination
 
 

@@ -117,10 +117,12 @@ class RemoteFile:
     """What a destination says about one of its names, when asked."""
 
     remote_name: str
-    size_bytes: int
+    size_bytes: int | None  # None: it does not tell
     fingerprint: str  # opaque; changes whenever the file at this name is replaced or written
     is_link: bool = False
     sha256: str | None = None  # only where the destination tells it without reading the bytes
+    is_distinct: bool = True  # False: two files of one size have one fingerprint, so an equal one proves nothing
+    is_leftover: bool = False  # an interrupted publication of ours may have put it there
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,13 +175,15 @@ def resolve(
     if there is None:
         return Resolution.CREATE
     is_untouched = placement is not None and placement.fingerprint == there.fingerprint
-    known = placement.sha256 if placement is not None and is_untouched else None
+    known = placement.sha256 if placement is not None and is_untouched and there.is_distinct else None
     if known is None and not there.is_link:
         known = there.sha256 or digest()
     if known == artifact.sha256:
         return Resolution.ALREADY_THERE
     is_own_path = placement is not None and placement.path == artifact.path
-    if is_own_path and (is_untouched or (known is not None and was_sent(known))):
+    if not there.is_distinct and placement is not None and known not in {None, placement.sha256}:
+        is_untouched = False  # the fingerprint is the same, the bytes are not
+    if is_own_path and (is_untouched or there.is_leftover or (known is not None and was_sent(known))):
         return Resolution.REPLACE
     if is_untouched:
         return Resolution.KEEP_BOTH  # lorawatch put it there for another path: on_conflict is not about that

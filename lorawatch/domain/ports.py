@@ -5,7 +5,7 @@ concrete class, because there is one: the engine names it directly.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lorawatch.domain.errors import DestinationError
@@ -107,6 +107,36 @@ class StagedCopy:
     sha256: str
 
 
+class Waypoints(Protocol):
+    """Where an interrupted upload can be taken up again; kept across restarts as `Delivery.resume`."""
+
+    def reached(self, resume: str, *, sent_bytes: int) -> None:
+        """Record at once that the upload stands here; an empty `resume` forgets it."""
+
+    def resumed(self, sent_bytes: int) -> None:
+        """Say that an upload goes on after so many bytes that the destination has already."""
+
+
+class NoWaypoints:
+    """For who starts again from the beginning."""
+
+    def reached(self, resume: str, *, sent_bytes: int) -> None:
+        """Forget it."""
+
+    def resumed(self, sent_bytes: int) -> None:
+        """Say nothing."""
+
+
+class Memory(Protocol):
+    """Small texts that a destination wants to find again after a restart. Thread-safe."""
+
+    def recall(self, key: str) -> str | None:
+        """Return what was remembered under a key."""
+
+    def remember(self, key: str, value: str | None) -> None:
+        """Remember a text at once and durably; None forgets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Consignment:
     """A delivery handed to a destination, with everything it needs to carry it."""
@@ -114,6 +144,7 @@ class Consignment:
     delivery: Delivery
     replaces: RemoteFile | None  # what may be replaced; None: nothing may stand at the name
     staged: StagedCopy | None = None
+    waypoints: Waypoints = field(default_factory=NoWaypoints)
 
     @property
     def source_path(self) -> str:
@@ -177,6 +208,16 @@ class Destination(Protocol):
 
     def sweep(self) -> None:
         """Remove leftovers of earlier processes of this installation, and only those."""
+
+
+class SidecarWriter(Protocol):
+    """A destination that takes small files beside the delivered ones."""
+
+    def write_beside(self, name: str, content: bytes, *, replaces: RemoteFile | None) -> RemoteFile:
+        """Give a small file its name whole, durably and at once; return what then stands there.
+
+        NameTakenError if something not named in `replaces` stands there: it is left alone. Raises DestinationError.
+        """
 
 
 class Stager(Protocol):

@@ -1,6 +1,7 @@
 """The events of files and deliveries, made of nouns. Called after the journal has recorded what they tell."""
 
 from lorawatch.domain.model import Artifact, Delivery, Receipt, Rejection
+from lorawatch.domain.pairing import pair_id_of
 from lorawatch.domain.policy import Outcome
 from lorawatch.engine.recording import Recorded
 from lorawatch.events import Event, emit
@@ -21,7 +22,24 @@ def accepted(artifact: Artifact) -> None:
         step=facts.step,
         findings=[{"code": each.code, "detail": each.detail} for each in facts.findings],
         level="warning" if facts.findings else None,
+        **paired(artifact),
     )
+
+
+def paired(artifact: Artifact) -> dict[str, object]:
+    """Return what ties one half of a Wan 2.2 LoRA to the other; nothing for other files."""
+    pair_id = pair_id_of(artifact)
+    return {} if pair_id is None else {"pair": artifact.facts.pair, "pair_id": pair_id}
+
+
+def pair_incomplete(artifact: Artifact) -> None:
+    """Say that the other half of a pair has not come."""
+    half = artifact.facts.pair
+    other = "low" if half == "high" else "high"
+    reason = (
+        f"it is the {half}-noise half of a Wan 2.2 LoRA, and the {other}-noise half has not come; it is delivered alone"
+    )
+    emit(Event.PAIR_INCOMPLETE, file=artifact.path, **paired(artifact), code="pair-incomplete", reason=reason)
 
 
 def refused(path: str, rejection: Rejection) -> None:
@@ -33,20 +51,26 @@ def refused(path: str, rejection: Rejection) -> None:
 def planned(recorded: Recorded) -> None:
     """Say which deliveries were planned, and which became needless."""
     path = recorded.artifact.path
-    for number, code in recorded.cancelled:
-        emit(Event.DELIVERY_CANCELLED, file=path, delivery_id=number, code=code)
+    for delivery in recorded.cancelled:
+        cancelled(delivery)
     for each in recorded.planned:
         data = {
             "file": path,
             "destination": each.destination,
             "remote_name": each.remote_name,
             "delivery_id": each.delivery_id,
+            **paired(recorded.artifact),
         }
         emit(Event.DELIVERY_PLANNED, **data)
         if each.taken_by is not None:
             emit(Event.DELIVERY_COLLISION, **data, taken_by=each.taken_by)
         if each.failure is not None:
             emit(Event.DELIVERY_FAILED, **data, code=each.failure.code, reason=each.failure.reason)
+
+
+def cancelled(delivery: Delivery) -> None:
+    """Say that a delivery became needless before anybody had begun it."""
+    emit(Event.DELIVERY_CANCELLED, **named(delivery), code=delivery.code, reason=delivery.reason)
 
 
 def named(delivery: Delivery) -> dict[str, object]:
@@ -56,6 +80,7 @@ def named(delivery: Delivery) -> dict[str, object]:
         "destination": delivery.destination,
         "remote_name": delivery.remote_name,
         "delivery_id": delivery.delivery_id,
+        **paired(delivery.artifact),
     }
 
 

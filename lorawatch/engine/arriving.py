@@ -5,7 +5,7 @@ The carrier calls it on lane threads, inside its transaction. It touches no file
 
 from lorawatch.domain.model import Delivery, Receipt
 from lorawatch.engine.settings import Route
-from lorawatch.journal import deliveries, places, upkeep
+from lorawatch.journal import deliveries, places, sidecars, upkeep
 from lorawatch.journal.rows import Connection
 
 
@@ -13,6 +13,8 @@ def record_arrival(connection: Connection, route: Route, delivery: Delivery, rec
     """Record an arrival. Bytes that were found in place and not carried do not become lorawatch's own."""
     artifact = delivery.artifact
     deliveries.record_receipt(connection, delivery, receipt, now=now)
+    if route.sidecars:
+        sidecars.expect(connection, route.destination_id, delivery.delivery_id, now=now)
     if not receipt.carried_bytes:
         return
     places.record_placement(

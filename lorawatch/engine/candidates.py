@@ -157,20 +157,23 @@ class Candidates:
 
     def take_readings(self, readings: Sequence[Reading]) -> None:
         """Record the verdicts on versions that are still the pending ones; look again at what changed."""
-        current = []
+        current: list[Reading] = []
+        unread: list[tuple[Tracked, Unread]] = []
         for reading in readings:
             tracked = self.tracker.get(reading.candidate.path)
             if tracked is None or tracked.candidate.version != reading.candidate.version:
                 if isinstance(reading, Accepted):
                     self._desk.drop_staged(reading)
             elif isinstance(reading, Unread):
-                self._take_unread(tracked, reading)
+                unread.append((tracked, reading))
             else:
                 current.append(reading)
         if current:
             self._desk.record(current)
             for reading in current:
                 self.tracker.drop(reading.candidate.path)
+        for tracked, each in unread:
+            self._take_unread(tracked, each)
 
     def _take_unread(self, tracked: Tracked, unread: Unread) -> None:
         tracked.is_reading = False
@@ -178,6 +181,8 @@ class Candidates:
             self._unreadable(tracked, unread.error)
         elif isinstance(unread.error, FileChangedError | FileVanishedError):
             self.tracker.schedule(tracked, time.monotonic() + RELOOK_SECONDS)
+        else:  # the journal could not be asked; nothing is known about the file itself
+            self.tracker.schedule(tracked, time.monotonic() + UNREADABLE_RETRY_SECONDS)
 
     def gone(self, path: str) -> None:
         """Take note that a path is gone, if the root can be believed."""

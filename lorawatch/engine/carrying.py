@@ -12,7 +12,9 @@ from lorawatch.domain.errors import (
     DeliveryDelayedError,
     DestinationDownError,
     DestinationError,
+    DestinationParkedError,
     FileVanishedError,
+    JournalError,
     LorawatchError,
 )
 from lorawatch.domain.model import Delivery, DeliveryState, Evidence, Receipt, RemoteFile
@@ -83,13 +85,19 @@ class Carrier:
         """Carry claimed deliveries and record what became of each. `touch` is called whenever there is progress."""
         carried: list[_Carried] = []
         results: list[Arrived | Failed] = []
-        for delivery in group:
-            try:
-                carried.append(self._carry_one(delivery, touch))
-            except LorawatchError as error:
-                self._drop_staged(delivery)
-                results.append(Failed(delivery, error))
-            touch()
+        try:
+            for delivery in group:
+                try:
+                    carried.append(self._carry_one(delivery, touch))
+                except JournalError:
+                    raise  # it says nothing about this delivery
+                except LorawatchError as error:
+                    self._drop_staged(delivery)
+                    results.append(Failed(delivery, error))
+                touch()
+        except BaseException:
+            self._discard(carried)
+            raise
         results += self._publish(carried)
         self.health.say_notes(self.route.name)
         self._record(results)
@@ -112,12 +120,13 @@ class Carrier:
         if resolution is Resolution.ALREADY_THERE:
             self._drop_staged(delivery)
             return _Carried(delivery, None, there, started)
+        report = ProgressReport(delivery, self.journal, touch, self.watcher)
         consignment = Consignment(
             delivery,
             replaces=there if resolution is Resolution.REPLACE else None,
             staged=self.staged.take(self.route.name, delivery.delivery_id),
+            waypoints=report,
         )
-        report = ProgressReport(delivery, self.journal, touch, self.watcher)
         prepared = self.route.destination.prepare(consignment, progress=report, stop=self.stop)
         return _Carried(delivery, prepared, there, started)
 
@@ -147,30 +156,45 @@ class Carrier:
             raise DeliveryDelayedError(
                 f"{self.route.name} does not show {delivery.remote_name!r} after it was delivered", code="not-listed"
             )
-        if after.size_bytes != size_bytes:
+        if after.size_bytes not in {None, size_bytes}:
             raise DeliveryDelayedError(
                 f"{self.route.name} shows {delivery.remote_name!r} with {after.size_bytes} bytes,"
                 f" {size_bytes} were sent",
                 code="size-mismatch",
             )
-        is_changed = before is None or before.fingerprint != after.fingerprint
-        evidence = Evidence.ANSWERED
-        if carried.prepared is None:
-            evidence = Evidence.SHA256  # resolve() compared the hash of what stands there
-        elif published is not None and published.fingerprint == after.fingerprint:
-            is_hashed = carried.prepared.sha256 == delivery.artifact.sha256
-            evidence = Evidence.SHA256 if is_hashed else Evidence.SIZE if is_changed else Evidence.ANSWERED
-        elif is_changed:
-            evidence = Evidence.SIZE
         return Receipt(
             delivery_id=delivery.delivery_id,
             remote_name=delivery.remote_name,
-            evidence=evidence,
+            evidence=self._weigh(carried, published, after),
             fingerprint=after.fingerprint,
             carried_bytes=0 if carried.prepared is None and delivery.attempt <= 1 else size_bytes,
             is_replacement=before is not None and carried.prepared is not None,
             seconds=time.monotonic() - carried.started,
         )
+
+    def _weigh(self, carried: _Carried, published: RemoteFile | None, after: RemoteFile) -> Evidence:
+        """Return what is proved by what stands there; a listing proves a delivery only if it changed."""
+        if carried.prepared is None:
+            return Evidence.SHA256  # resolve() compared the hash of what stands there
+        wanted, before = carried.delivery.artifact.sha256, carried.there
+        is_ours = published is not None and published.fingerprint == after.fingerprint
+        if is_ours and carried.prepared.sha256 == wanted:
+            return Evidence.SHA256
+        is_changed = before is None or before.fingerprint != after.fingerprint
+        known = after.sha256
+        if known is None and (self.route.reads_back or not is_changed):
+            known = self.route.destination.digest(after.remote_name)
+        if known not in {None, wanted}:
+            raise DeliveryDelayedError(
+                f"{self.route.name} holds other bytes under {after.remote_name!r} than were sent",
+                code="content-mismatch",
+                fix="it is sent again",
+            )
+        if known is not None:
+            return Evidence.SHA256
+        if not is_changed:
+            return Evidence.ANSWERED
+        return Evidence.LISTED if after.size_bytes is None else Evidence.SIZE
 
     def _record(self, results: Sequence[Arrived | Failed]) -> None:
         outcomes = [(each, self._outcome(each)) for each in results if isinstance(each, Failed)]
@@ -214,13 +238,18 @@ class Carrier:
 
         A disk that is too full for one file may have room for the others: those go on.
         """
-        if not self.health.is_up(self.route.name):
+        if isinstance(error, DestinationParkedError) or not self.health.is_up(self.route.name):
             return self.health.report_down(self.route.name, error)
         try:
             self.route.destination.probe(needed_bytes=0)
         except DestinationDownError as probed:
             return self.health.report_down(self.route.name, probed)
         return None
+
+    def _discard(self, carried: Sequence[_Carried]) -> None:
+        for each in carried:
+            if each.prepared is not None:
+                self.route.destination.discard(each.prepared)
 
     def _drop_staged(self, delivery: Delivery) -> None:
         staged = self.staged.take(self.route.name, delivery.delivery_id)

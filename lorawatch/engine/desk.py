@@ -52,7 +52,26 @@ class VerdictDesk:
         self._unreadable_directories: dict[str, str] = {}
 
     def record(self, readings: Sequence[Reading]) -> None:
-        """Record a group of verdicts in one transaction, then say them and hand the staged copies over."""
+        """Record a group of verdicts in one transaction, then say them and hand the staged copies over.
+
+        Raises JournalError; the staged copies are gone then, and the files are read again.
+        """
+        try:
+            recorded, news = self._record_all(readings)
+        except BaseException:
+            for reading in readings:
+                if isinstance(reading, Accepted):
+                    self.drop_staged(reading)
+            raise
+        for refused in news:
+            self._tally.count(refused.rejection.state)
+            announcing.refused(refused.candidate.path, refused.rejection)
+        for accepted, result in recorded:
+            announcing.accepted(result.artifact)
+            self._hand_over(accepted, result)
+        self.announce([result for _, result in recorded])
+
+    def _record_all(self, readings: Sequence[Reading]) -> tuple[list[tuple[Accepted, Recorded]], list[Refused]]:
         recorded: list[tuple[Accepted, Recorded]] = []
         news: list[Refused] = []
         with self._journal.write() as connection:
@@ -62,13 +81,7 @@ class VerdictDesk:
                     recorded.append((reading, result))
                 elif isinstance(reading, Refused) and self._record_refused(connection, reading):
                     news.append(reading)
-        for refused in news:
-            self._tally.count(refused.rejection.state)
-            announcing.refused(refused.candidate.path, refused.rejection)
-        for accepted, result in recorded:
-            announcing.accepted(result.artifact)
-            self._hand_over(accepted, result)
-        self.announce([result for _, result in recorded])
+        return recorded, news
 
     def announce(self, recorded: Sequence[Recorded]) -> None:
         """Say what was planned and cancelled, and wake the lanes."""
@@ -101,12 +114,15 @@ class VerdictDesk:
         """Say and record once that a file cannot be read."""
         if tracked.recorded_state == "unreadable":
             return
-        is_known = self._state_in_journal(tracked.candidate.path) == ("unreadable", error.code)
+        candidate = tracked.candidate
+        with self._journal.read() as connection:
+            was_told = files.was_told(
+                connection, candidate.path, candidate.version, state="unreadable", code=error.code
+            )
         self._record_state(tracked, "unreadable", error.code, error.message)
         self._tally.count("unreadable")
-        if not is_known:
-            path = tracked.candidate.path
-            emit(Event.FILE_UNREADABLE, file=path, code=error.code, reason=error.message, fix=error.fix)
+        if not was_told:
+            emit(Event.FILE_UNREADABLE, file=candidate.path, code=error.code, reason=error.message, fix=error.fix)
 
     def note_pending(self, pending: Sequence[Tracked]) -> None:
         """Record what is pending, so that `status` can tell where a file is."""
@@ -141,7 +157,8 @@ class VerdictDesk:
                 files.forget(connection, path)
         for path, reason in fresh.items():
             self._tally.count("unreadable")
-            emit(Event.FILE_UNREADABLE, file=path, code=code, reason=reason)
+            fix = "let the daemon's user list it (setfacl -m u:USER:rx DIRECTORY), or run as the trainer's user"
+            emit(Event.FILE_UNREADABLE, file=path, code=code, reason=reason, fix=fix)
 
     def gone(self, path: str, *, was_pending: bool) -> None:
         """Cancel what a vanished file still owes, and forget it unless it had been accepted."""
@@ -152,8 +169,8 @@ class VerdictDesk:
             was_unfinished = files.forget_unaccepted(connection, path)
         if was_pending or was_unfinished or cancelled:
             emit(Event.FILE_VANISHED, file=path)
-        for number in cancelled:
-            emit(Event.DELIVERY_CANCELLED, file=path, delivery_id=number, code=code, reason=reason)
+        for delivery in cancelled:
+            announcing.cancelled(delivery)
 
     def drop_if_gone(self, path: str) -> None:
         """Forget a queued file that turned out to be gone or settled meanwhile."""
@@ -168,7 +185,9 @@ class VerdictDesk:
     def _record_refused(self, connection: Connection, refused: Refused) -> bool:
         """Record a rejection; return whether it is news, and not what was said of this version before."""
         candidate, rejection = refused.candidate, refused.rejection
-        before = files.verdict(connection, candidate.path)
+        was_told = files.was_told(
+            connection, candidate.path, candidate.version, state=rejection.state, code=rejection.code
+        )
         files.record(
             connection,
             [
@@ -185,7 +204,7 @@ class VerdictDesk:
             ],
             now=self._now(),
         )
-        return before != (candidate.version, rejection.state, rejection.code)
+        return not was_told
 
     def _hand_over(self, accepted: Accepted, recorded: Recorded) -> None:
         """Give the staged copy to the delivery it was made for, or remove it."""
@@ -199,11 +218,6 @@ class VerdictDesk:
 
     def _stager(self, destination: str | None) -> Stager | None:
         return next((route.stager for route in self._routes if route.name == destination), None)
-
-    def _state_in_journal(self, path: str) -> tuple[str, str | None] | None:
-        with self._journal.read() as connection:
-            verdict = files.verdict(connection, path)
-        return None if verdict is None else verdict[1:]
 
     def _record_state(self, tracked: Tracked, state: str, code: str, reason: str) -> None:
         with self._journal.write() as connection:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorawatch.domain.errors import DestinationDownError, DestinationParkedError
-from lorawatch.domain.policy import RetrySettings, backoff_seconds
+from lorawatch.domain.model import DeliveryState
+from lorawatch.domain.policy import Outcome, RetrySettings, backoff_seconds
+from lorawatch.engine import announcing
 from lorawatch.engine.settings import Route
 from lorawatch.events import Event, emit
-from lorawatch.journal import places, upkeep
+from lorawatch.journal import deliveries, places, upkeep
 from lorawatch.journal.database import Database
 
 # How soon a lane asks again about a destination that another lane is probing, or that waits for a person.
@@ -23,6 +25,7 @@ class _State:
     route: Route
     state: str = "unknown"  # unknown | up | down | parked; unknown until its first probe in this process
     code: str | None = None
+    reason: str = ""
     failures: int = 0
     next_probe_at: float = 0.0
     is_probing: bool = False
@@ -113,7 +116,7 @@ class Health:
             is_news = state.state in {"up", "unknown"} or state.code != error.code
             state.failures += 1
             state.state = "parked" if isinstance(error, DestinationParkedError) else "down"
-            state.code, state.was_down = error.code, True
+            state.code, state.reason, state.was_down = error.code, error.message, True
             wait = backoff_seconds(state.failures, self._retry, jitter=self._jitter())
             state.next_probe_at = self._now() + wait
         with self._journal.write() as connection:
@@ -125,6 +128,7 @@ class Health:
                 reason=error.message,
                 next_probe_at=state.next_probe_at,
             )
+            upkeep.expect_not_before(connection, state.route.destination_id, at=state.next_probe_at)
         if is_news:
             emit(
                 Event.DESTINATION_DOWN,
@@ -135,6 +139,21 @@ class Health:
                 retry_in_seconds=wait,
             )
         return state.next_probe_at
+
+    def hold(self, name: str) -> None:
+        """Have what was planned for a destination that is down wait for its next probe, and say so of each once."""
+        state = self._states[name]
+        if state.state not in {"down", "parked"}:
+            return
+        outcome = Outcome(DeliveryState.WAITING, state.code or "destination-down", state.reason, state.next_probe_at)
+        is_done = False
+        while not is_done:
+            with self._journal.write() as connection:
+                held = upkeep.hold_planned(connection, state.route.destination_id, outcome, now=self._now())
+                waiting = deliveries.get(connection, held)
+            for delivery in waiting:
+                announcing.not_delivered(delivery, outcome, fix="", now=self._now())
+            is_done = not held
 
     def report_up(self, name: str) -> None:
         """Record that a destination is up again, and make everything that waits for it due."""

@@ -16,6 +16,7 @@ from lorawatch.domain.errors import JournalError, StoppedError
 from lorawatch.domain.ports import Hint, Source, Stop
 from lorawatch.engine.candidates import MOST_PENDING, Candidates, Crash
 from lorawatch.engine.desk import VerdictDesk
+from lorawatch.engine.pairing import PATIENCE_SECONDS, PairWatch
 from lorawatch.engine.reading import Reader, ReaderPool, Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
 from lorawatch.engine.settings import IntakeSettings
@@ -68,6 +69,7 @@ class Intake:
             reader, on_result=self._mailbox.put, on_crash=lambda *crash: self._mailbox.put(Crash(*crash))
         )
         self._watch = WatchReporter(source)
+        self._pairs = PairWatch(source.root, journal=journal)
         self._candidates = Candidates(
             source=source,
             pool=self._pool,
@@ -124,8 +126,7 @@ class Intake:
                 self._turn()
             except StoppedError:
                 break
-            except JournalError as error:
-                emit(Event.DAEMON_DEGRADED, code=error.code, reason=error.message, fix=error.fix)
+            except JournalError:  # the service says so, once for all threads
                 self._start_over(JOURNAL_RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 the intake boundary: start over from the next scan
                 emit(
@@ -137,13 +138,14 @@ class Intake:
                 self._start_over(1.0)
         self._source.stop()
 
-    def stop_readers(self, *, deadline: Callable[[], float]) -> None:
-        """End the reader threads and drop the copies they staged."""
-        self._pool.stop(deadline=deadline)
+    def stop_readers(self, *, deadline: Callable[[], float]) -> bool:
+        """End the reader threads and drop the copies they staged; return whether all of them ended in time."""
+        are_ended = self._pool.stop(deadline=deadline)
         while not self._mailbox.empty():
             message = self._mailbox.get_nowait()
             if isinstance(message, Accepted):
                 self._desk.drop_staged(message)
+        return are_ended
 
     def _begin(self) -> None:
         self._source.start(self._on_hint, self._on_overflow)
@@ -179,24 +181,31 @@ class Intake:
         self._next_reconcile = 0.0
 
     def _turn(self) -> None:
-        readings: list[Reading] = []
-        for message in self._take():
+        messages = self._take()
+        # Verdicts first: whatever the rest may raise, no staged copy is forgotten.
+        readings: list[Reading] = [each for each in messages if isinstance(each, Accepted | Refused | Unread)]
+        if readings:
+            self._candidates.take_readings(readings)
+        for message in messages:
             if isinstance(message, Hint):
                 self._take_hint(message)
             elif isinstance(message, _Rescan):
                 self._next_reconcile = 0.0
             elif isinstance(message, Crash):
                 self._candidates.take_crash(message)
-            else:
-                readings.append(message)
-        if readings:
-            self._candidates.take_readings(readings)
         now = time.monotonic()
         self._candidates.look_at_due(now)
         if now >= self._next_supervision:
             self._supervise(now)
         self._scan_if_due(now)
         self._refill()
+        if self._is_queue_known_empty:  # what is still to be read may be the other half
+            self._pairs.look(self._coming)
+
+    def _coming(self) -> list[str]:
+        """Return the paths that may be accepted soon."""
+        youngest = time.monotonic() - PATIENCE_SECONDS
+        return [each.candidate.path for each in self._tracker.all() if each.first_seen.monotonic > youngest]
 
     def _take(self) -> list[_Message]:
         """Wait for messages until the next thing is due; return them, at most a group."""

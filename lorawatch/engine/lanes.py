@@ -17,6 +17,7 @@ from lorawatch.engine import announcing
 from lorawatch.engine.carrying import Carrier
 from lorawatch.engine.progress import LEASE_SECONDS
 from lorawatch.engine.settings import SMALL_BYTES
+from lorawatch.engine.sidecars import Sidecars
 from lorawatch.events import Event, emit
 from lorawatch.journal import deliveries, upkeep
 
@@ -77,9 +78,10 @@ class Lane:
         self._bell = bell
         self._below = SMALL_BYTES if is_express else NO_LIMIT
         self._is_express = is_express
-        self._owner = f"{process}:{label}"
+        self._owner = f"{process}:{label}:"  # no lane's is the beginning of another's
         self._on_recovered = on_recovered
         self._has_lost_claims = False
+        self._sidecars = Sidecars(self._route, carrier.journal, carrier.now)
         self.is_draining = False  # set by the service before a reload: claim nothing more
         self.work = LaneWork(label, self._route.name)
         self.thread = threading.Thread(target=self._run, name=f"lane-{label}", daemon=True)
@@ -90,37 +92,56 @@ class Lane:
             try:
                 self._give_up_lost_claims()
                 self._turn(seen)
-            except JournalError as error:
+            except JournalError:  # the service says so, once for all threads
                 # What was claimed stays claimed until the journal works again; the destination knows what is there.
                 self._has_lost_claims = True
-                emit(Event.DAEMON_DEGRADED, code=error.code, reason=error.message, fix=error.fix)
+                self._carrier.stop.wait(FAULT_PAUSE_SECONDS)
+            except Exception as error:  # noqa: BLE001 the lane boundary: a bug costs a pause, not the lane
+                self._has_lost_claims = True
+                self._say_crashed(error)
                 self._carrier.stop.wait(FAULT_PAUSE_SECONDS)
             finally:
                 self._rest()
 
     def _turn(self, seen: int) -> None:
         group = self._claim()
+        if group:
+            self._touch()
+            try:
+                self._carrier.carry(group, touch=self._touch)
+            except LorawatchError:
+                raise
+            except Exception as error:  # noqa: BLE001 the lane boundary: a bug fails its deliveries, not the lane
+                self._fail(group, error)
+        self._tend_sidecars()
         if not group:
             self._rest()
             self._bell.wait(seen, self._patience())
+
+    def _tend_sidecars(self) -> None:
+        if self.is_draining or not self._route.sidecars or not self._carrier.health.is_up(self._route.name):
             return
         self._touch()
         try:
-            self._carrier.carry(group, touch=self._touch)
+            self._sidecars.tend()
         except LorawatchError:
             raise
-        except Exception as error:  # noqa: BLE001 the lane boundary: a bug fails its deliveries, not the lane
-            self._fail(group, error)
+        except Exception as error:  # noqa: BLE001 the lane boundary: a bug costs a sidecar, not the lane
+            reason = f"{type(error).__name__}: {error}"
+            emit(Event.LANE_CRASHED, destination=self._route.name, reason=reason, traceback=traceback.format_exc())
 
     def _fail(self, group: Sequence[Delivery], error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        emit(Event.LANE_CRASHED, destination=self._route.name, reason=reason, traceback=traceback.format_exc())
-        outcome = Outcome(DeliveryState.FAILED, "internal-error", reason)
+        outcome = Outcome(DeliveryState.FAILED, "internal-error", self._say_crashed(error))
         with self._carrier.journal.write() as connection:
             for delivery in group:
                 deliveries.record_outcome(connection, delivery.delivery_id, outcome, now=self._carrier.now())
         for delivery in group:
             announcing.not_delivered(delivery, outcome, fix="", now=self._carrier.now())
+
+    def _say_crashed(self, error: Exception) -> str:
+        reason = f"{type(error).__name__}: {error}"
+        emit(Event.LANE_CRASHED, destination=self._route.name, reason=reason, traceback=traceback.format_exc())
+        return reason
 
     def _give_up_lost_claims(self) -> None:
         if self._has_lost_claims:
@@ -136,7 +157,10 @@ class Lane:
         if self.is_draining or (not is_due and carrier.health.is_known(self._route.name)):
             return []
         self._touch()
-        if not carrier.health.probe_if_due(self._route.name) or not is_due:
+        if not carrier.health.probe_if_due(self._route.name):
+            carrier.health.hold(self._route.name)
+            return []
+        if not is_due:
             return []
         limit = self._route.destination.group_size
         staged = carrier.staged.newest(self._route.name, limit=limit) if self._is_express or limit > 1 else []

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from lorawatch.domain.errors import JournalError
 from lorawatch.domain.model import Delivery
 from lorawatch.engine import announcing
 from lorawatch.events import Event, emit
@@ -30,6 +31,7 @@ class ProgressReport:
         self._touch = touch
         self._watcher = watcher
         self._recorded_at = self._said_at = time.monotonic()
+        self._said_bytes = 0
 
     def __call__(self, sent_bytes: int) -> None:
         """Take note; cheap unless something is due."""
@@ -39,21 +41,45 @@ class ProgressReport:
         now = time.monotonic()
         if now - self._recorded_at >= JOURNAL_SECONDS:
             self._recorded_at = now
+            self._record(sent_bytes)
+        if now - self._said_at >= EVENT_SECONDS:
+            self._say(sent_bytes, now)
+
+    def reached(self, resume: str, *, sent_bytes: int) -> None:
+        """Record at once where the upload can be taken up again. Implements `Waypoints`."""
+        self._recorded_at = time.monotonic()
+        self._record(sent_bytes, resume)
+
+    def resumed(self, sent_bytes: int) -> None:
+        """Say that an interrupted upload goes on."""
+        self._said_bytes = sent_bytes
+        size_bytes = self._delivery.artifact.version.size_bytes
+        emit(Event.DELIVERY_RESUMED, **announcing.named(self._delivery), sent_bytes=sent_bytes, size_bytes=size_bytes)
+
+    def _say(self, sent_bytes: int, now: float) -> None:
+        """Say how far it is, and how fast it has been since the last time."""
+        size_bytes = self._delivery.artifact.version.size_bytes
+        rate = (sent_bytes - self._said_bytes) / (now - self._said_at)
+        self._said_at, self._said_bytes = now, sent_bytes
+        emit(
+            Event.DELIVERY_PROGRESS,
+            **announcing.named(self._delivery),
+            sent_bytes=sent_bytes,
+            size_bytes=size_bytes,
+            bytes_per_second=rate,
+            seconds_left=(size_bytes - sent_bytes) / rate if rate > 0 else None,
+        )
+
+    def _record(self, sent_bytes: int, resume: str | None = None) -> None:
+        try:
             with self._journal.write() as connection:
                 deliveries.report_progress(
                     connection,
                     self._delivery.delivery_id,
                     sent_bytes=sent_bytes,
-                    resume=None,
+                    resume=resume,
                     now=time.time(),
                     lease_seconds=LEASE_SECONDS,
                 )
-        if now - self._said_at >= EVENT_SECONDS:
-            self._said_at = now
-            size_bytes = self._delivery.artifact.version.size_bytes
-            emit(
-                Event.DELIVERY_PROGRESS,
-                **announcing.named(self._delivery),
-                sent_bytes=sent_bytes,
-                size_bytes=size_bytes,
-            )
+        except JournalError:
+            pass  # the copy goes on: the next report tries again, and the service says what is wrong

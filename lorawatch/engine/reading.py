@@ -16,6 +16,7 @@ from lorawatch.domain.errors import (
     FileChangedError,
     FileRejectedError,
     FileVanishedError,
+    JournalError,
     LorawatchError,
     SourceError,
     StoppedError,
@@ -78,7 +79,7 @@ class Reader:
             return self._read_open(candidate, descriptor)
         except FileRejectedError as error:
             return Refused(candidate, Rejection("rejected", error.code, error.message))
-        except SourceError as error:
+        except (SourceError, JournalError) as error:
             return Unread(candidate, error)
         finally:
             os.close(descriptor)
@@ -213,13 +214,14 @@ class ReaderPool:
         tickets = self._small if candidate.version.size_bytes < SMALL_BYTES else self._large
         tickets.put(_Ticket(candidate.is_backlog, -self._submitted, candidate))
 
-    def stop(self, *, deadline: Callable[[], float]) -> None:
-        """End the threads after what they are doing now; a thread in an uninterruptible call is left behind."""
+    def stop(self, *, deadline: Callable[[], float]) -> bool:
+        """End the threads after what they are doing now; return whether all ended, and none hangs in a call."""
         for tickets in (self._small, self._large):
             for _ in range(max(SMALL_READERS, LARGE_READERS)):
                 tickets.put(_Ticket(is_backlog=False, age_rank=-(1 << 62), candidate=None))
         for thread in self._threads:
             thread.join(max(0.0, deadline()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, tickets: "queue.PriorityQueue[_Ticket]") -> None:
         while True:

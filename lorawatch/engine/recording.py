@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lorawatch.domain.errors import DeliveryRefusedError
-from lorawatch.domain.model import Artifact, Candidate, DeliveryState, Facts
+from lorawatch.domain.model import Artifact, Candidate, Delivery, DeliveryState, Facts
+from lorawatch.domain.pairing import pair_id_of
 from lorawatch.domain.planning import base_name_of, choose_name, series_of, step_of, surplus_steps
 from lorawatch.domain.policy import Outcome
 from lorawatch.domain.ports import StagedCopy
 from lorawatch.engine.settings import IntakeSettings, Route
-from lorawatch.journal import deliveries, files, places, upkeep
+from lorawatch.journal import deliveries, files, pairs, places, upkeep
 from lorawatch.journal.rows import Connection
 
 
@@ -45,7 +46,7 @@ class Recorded:
 
     artifact: Artifact
     planned: list[Planned] = field(default_factory=list)
-    cancelled: list[tuple[int, str]] = field(default_factory=list)  # (delivery, code)
+    cancelled: list[Delivery] = field(default_factory=list)
 
 
 def record_accepted(
@@ -81,10 +82,12 @@ def record_accepted(
         ],
         now=now,
     )
+    pair_id = pair_id_of(artifact)
+    if pair_id is not None:
+        pairs.record_half(connection, pair_id, artifact, now=now)
     recorded = Recorded(artifact)
     code, reason = "source-changed", "the file at this path has been replaced by a newer version"
-    for number in upkeep.cancel(connection, owed_before, code=code, reason=reason, now=now):
-        recorded.cancelled.append((number, code))
+    recorded.cancelled += upkeep.cancel(connection, owed_before, code=code, reason=reason, now=now)
     for route in routes:
         plan_route(connection, recorded, route, settings, now=now)
     return recorded
@@ -99,16 +102,17 @@ def plan_route(
         connection, artifact.path, artifact.version
     ):
         return
-    planned = _plan(connection, artifact, route, settings, now=now)
+    planned = plan_delivery(connection, artifact, route, settings, now=now)
     if planned is None:
         return
     recorded.planned.append(planned)
     recorded.cancelled += _supersede(connection, artifact, route, settings, now=now)
 
 
-def _plan(
+def plan_delivery(
     connection: Connection, artifact: Artifact, route: Route, settings: IntakeSettings, *, now: float
 ) -> Planned | None:
+    """Plan the delivery of an artifact to one destination; None if it was planned before."""
     base_name = os.path.basename(artifact.path)
     remote_name, taken_by, failure = base_name, None, None
     try:
@@ -155,7 +159,7 @@ def _plan(
 
 def _supersede(
     connection: Connection, artifact: Artifact, route: Route, settings: IntakeSettings, *, now: float
-) -> list[tuple[int, str]]:
+) -> list[Delivery]:
     """Cancel older steps that nobody has begun to carry, where only the latest N are wanted.
 
     Higher steps do not count: they are of an earlier run of the same job, and gone from the folder.
@@ -168,12 +172,10 @@ def _supersede(
         connection, route.destination_id, series_of(artifact.path), up_to=newest, states=states
     )
     surplus = surplus_steps(steps.values(), settings.checkpoints)
-    code = "superseded"
-    cancelled = upkeep.cancel(
+    return upkeep.cancel(
         connection,
         [number for number, step in steps.items() if step in surplus],
-        code=code,
+        code="superseded",
         reason=f"newer checkpoints exist, and only the latest {settings.checkpoints.latest} are wanted",
         now=now,
     )
-    return [(number, code) for number in cancelled]

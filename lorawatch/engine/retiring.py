@@ -12,6 +12,7 @@ from lorawatch.domain.model import Delivery, DeliveryState, RemoteFile
 from lorawatch.domain.planning import CheckpointPolicy, surplus_steps
 from lorawatch.engine import announcing
 from lorawatch.engine.settings import Route
+from lorawatch.engine.sidecars import Sidecars
 from lorawatch.events import Event, emit
 from lorawatch.journal import deliveries, places, upkeep
 from lorawatch.journal.database import Database
@@ -51,6 +52,7 @@ def _retire(delivery: Delivery, route: Route, journal: Database, *, now: Callabl
     there = RemoteFile(name, artifact.version.size_bytes, placement.fingerprint)
     if not route.destination.remove(there) and route.destination.find(name) is not None:
         return  # somebody changed it: it is theirs now
+    Sidecars(route, journal, now).remove_beside(delivery)
     with journal.write() as connection:
         upkeep.record_retired(connection, delivery.delivery_id, now=now())
         places.release_name(connection, route.destination_id, remote_name=name, path=artifact.path)

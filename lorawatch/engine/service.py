@@ -8,11 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lorawatch.domain.errors import JournalError
 from lorawatch.engine.health import Health
 from lorawatch.engine.intake import Intake
 from lorawatch.engine.lanes import NO_LIMIT, Bell, Lane
 from lorawatch.engine.settings import Route
 from lorawatch.engine.staged import StagedCopies
+from lorawatch.engine.summary import Overview, summary_line
 from lorawatch.events import Event, emit
 from lorawatch.journal import deliveries, upkeep, views
 from lorawatch.journal.database import Database
@@ -36,9 +38,12 @@ class Service:
     bell: Bell
     stop_event: threading.Event
     process: str
+    stuck_seconds: float = STUCK_SECONDS  # the daemon sets it to half of what the unit's watchdog allows
     _threads: list[threading.Thread] = field(default_factory=list)
     _change_counter: int = -1
+    _summary: tuple[int, str] = (-1, "")  # the line, and the state of the journal that it tells
     _clock_offset: float = 0.0
+    _trouble: JournalError | None = None  # with the journal, as it was said last
     _stuck_intakes: set[str] = field(default_factory=set)
 
     def start(self) -> None:
@@ -57,34 +62,31 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Return whether every watched directory that is there has been listed."""
-        return all(intake.is_ready.is_set() for intake in self.intakes)
+        """Return whether every watched directory that is there has been listed; a network disk that hangs is not."""
+        return all(intake.is_ready.is_set() or self._is_hung_network(intake) for intake in self.intakes)
 
     def supervise(self) -> bool:
         """Do what the main thread does once a second; return whether watcher and intakes are alive."""
-        self._notice_foreign_changes()
-        self._notice_clock_jump()
+        try:
+            self._notice_foreign_changes()
+            self._notice_clock_jump()
+        except JournalError as error:
+            self._say_trouble(error)
+        else:
+            self._say_trouble(self.journal.trouble)
         self._notice_stuck_lanes()
         return self._are_intakes_alive()
 
     def summary(self) -> str:
         """Return one line for the service manager's status."""
-        with self.journal.read() as connection:
-            counts = views.counts(connection)
-        folders = len(self.intakes)
-        parts = [f"watching {folders} folder{'' if folders == 1 else 's'}"]
-        if counts.get("sending"):
-            parts.append(f"{counts['sending']} sending")
-        if counts.get("planned"):
-            parts.append(f"{counts['planned']} planned")
-        waiting = counts.get("waiting", 0)
-        down = self.health.down_states()
-        if waiting or down:
-            parts.append(f"{waiting} waiting" + (f" for {', '.join(sorted(down))}" if down else ""))
-        if counts.get("failed"):
-            parts.append(f"{counts['failed']} failed")
-        parts.append(f"{counts.get('delivered', 0)} delivered")
-        return " · ".join(parts)
+        if self._trouble is not None:
+            return f"degraded: {self._trouble.message}"
+        if self._summary[0] != self._change_counter:  # counting all deliveries each second would be felt
+            try:
+                self._summary = (self._change_counter, summary_line(len(self.intakes), self._overview()))
+            except JournalError as error:
+                return f"degraded: {error.message}"
+        return self._summary[1]
 
     def is_anything_due(self) -> bool:
         """Return whether a lane is carrying or looking, or something waits that a destination could take now."""
@@ -121,13 +123,23 @@ class Service:
             intake.wake()
         for thread in [*self._threads, *(lane.thread for lane in self.lanes)]:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for intake in self.intakes:
-            intake.stop_readers(deadline=lambda: deadline - time.monotonic())
+        are_readers_ended = [
+            intake.stop_readers(deadline=lambda: deadline - time.monotonic()) for intake in self.intakes
+        ]
         for route in self.routes:
             for staged in self.staged.take_all(route.name):
                 if route.stager is not None:
                     route.stager.unstage(staged)
-        return not any(thread.is_alive() for thread in [*self._threads, *(lane.thread for lane in self.lanes)])
+        threads = [*self._threads, *(lane.thread for lane in self.lanes)]
+        return all(are_readers_ended) and not any(thread.is_alive() for thread in threads)
+
+    def _say_trouble(self, trouble: JournalError | None) -> None:
+        """Say once that the journal fails, for all threads that have met it, and once that it works again."""
+        if trouble is not None and self._trouble is None:
+            emit(Event.DAEMON_DEGRADED, code=trouble.code, reason=trouble.message, fix=trouble.fix)
+        elif trouble is None and self._trouble is not None:
+            emit(Event.DAEMON_RECOVERED, code=self._trouble.code)
+        self._trouble = trouble
 
     def _notice_foreign_changes(self) -> None:
         """Act on what another process wrote (`retry`): wake the lanes."""
@@ -152,24 +164,38 @@ class Service:
         now = time.monotonic()
         for lane in self.lanes:
             work = lane.work
-            if work.touched_at and now - work.touched_at > STUCK_SECONDS and not work.is_reported_stuck:
+            if work.touched_at and now - work.touched_at > self.stuck_seconds and not work.is_reported_stuck:
                 work.is_reported_stuck = True
                 emit(
                     Event.DESTINATION_DOWN,
                     destination=work.destination,
                     code="io-stuck",
-                    reason=f"a system call has not come back for {STUCK_SECONDS:.0f} s; other destinations go on",
+                    reason=f"a system call has not come back for {self.stuck_seconds:.0f} s; other destinations go on",
                 )
+
+    def _overview(self) -> Overview:
+        with self.journal.read() as connection:
+            sent_bytes, sending_bytes = views.in_flight_bytes(connection)
+            return Overview(
+                counts=views.counts(connection),
+                sent_bytes=sent_bytes,
+                sending_bytes=sending_bytes,
+                waiting_for=views.waited_for(connection),
+                down=self.health.down_states(),
+            )
+
+    def _is_hung_network(self, intake: Intake) -> bool:
+        return intake.root in self._stuck_intakes and not intake.is_local
 
     def _are_intakes_alive(self) -> bool:
         """Return whether every intake of a local directory has turned around lately; say so for the others."""
         is_alive = True
         now = time.monotonic()
         for intake in self.intakes:
-            is_stuck = now - intake.beat > STUCK_SECONDS
+            is_stuck = now - intake.beat > self.stuck_seconds
             if is_stuck and intake.root not in self._stuck_intakes:
                 self._stuck_intakes.add(intake.root)
-                reason = f"listing or reading it has not come back for {STUCK_SECONDS:.0f} s"
+                reason = f"listing or reading it has not come back for {self.stuck_seconds:.0f} s"
                 emit(Event.WATCH_LOST, directory=intake.root, code="io-stuck", reason=reason)
             elif not is_stuck and intake.root in self._stuck_intakes:
                 self._stuck_intakes.discard(intake.root)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from lorawatch.domain.model import Artifact, Facts
 from lorawatch.domain.planning import CheckpointPolicy, step_of
 from lorawatch.domain.policy import RetrySettings
-from lorawatch.domain.ports import Destination, Stager
+from lorawatch.domain.ports import Destination, SidecarWriter, Stager
 
 # Files below this never wait behind larger ones: readers and lanes keep a place free for them. Most LoRAs are
 # between 18 and 300 MB (FACTS §12 measures 150 MB); full fine-tunes and video models are above.
@@ -38,6 +38,9 @@ class Route:
     kinds: frozenset[str] | None = None  # None: everything
     families: frozenset[str] | None = None
     connections: int = 1
+    reads_back: bool = False  # every file is proved by the hash of what stands there, whatever that costs
+    sidecars: frozenset[str] = frozenset()  # "preview", "metadata"
+    sidecar_writer: SidecarWriter | None = None
 
     @property
     def name(self) -> str:

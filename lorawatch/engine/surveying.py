@@ -44,6 +44,10 @@ class Surveyor:
     is_pending: Callable[[str], bool]
     touch: Callable[[], None]  # called for every page: the scan is alive
     _unpaired: list[Route] = field(default_factory=list)
+    _began_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began_at = self.now()
 
     def first(self, on_planned: Callable[[list[Recorded]], None], *, is_owed: bool) -> Survey:
         """Scan at the start: queue what is new in the journal as backlog, and introduce new destinations.
@@ -118,16 +122,21 @@ class Surveyor:
         survey.new_bytes += sum(candidate.version.size_bytes for candidate in fresh)
 
     def _queue(self, fresh: Sequence[Candidate], page: Sequence[Candidate], *, is_backlog: bool) -> None:
+        """Queue what is new, and under `existing = "ignore"` remember whom it is not for.
+
+        What has changed since we began is not existing: a root that a trainer has just made, with its first file.
+        """
         ignoring = self._unpaired if not self.settings.is_existing_delivered else []
-        if not fresh and not ignoring:
+        existing = [each for each in page if each.ctime_ns < self._began_at * 1e9] if ignoring else []
+        if not fresh and not existing:
             return
-        state = "ignored" if ignoring and len(ignoring) == len(self.routes) else "settling"
+        for_nobody = {each.path for each in existing} if len(ignoring) == len(self.routes) else set()
         records = [
             files.FileRecord(
                 root=each.root,
                 path=each.path,
                 version=each.version,
-                state=state,
+                state="ignored" if each.path in for_nobody else "settling",
                 verdict_key=self.settings.verdict_key,
                 reason="waits to be read",
                 is_backlog=is_backlog,
@@ -136,7 +145,7 @@ class Surveyor:
         ]
         with self.journal.write() as connection:
             for route in ignoring:
-                places.ignore(connection, route.destination_id, page)
+                places.ignore(connection, route.destination_id, existing)
             files.record(connection, records, now=self.now())
 
     def _introduce(self, on_planned: Callable[[list[Recorded]], None]) -> None:

@@ -5,11 +5,11 @@ The inspector calls it; pure. What cannot be known stays None or empty.
 
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping
 
 from lorawatch.domain.model import Facts
+from lorawatch.domain.pairing import half_of, without_half
 from lorawatch.domain.planning import step_of
 from lorawatch.inspection.families import recognise
 from lorawatch.inspection.header import Header
@@ -17,8 +17,6 @@ from lorawatch.inspection.keys import Key, Role, split_key
 from lorawatch.inspection.kinds import algorithm_of, kind_of
 from lorawatch.inspection.metadata import alpha_in, epoch_in, software_in, step_in, trigger_words_in
 
-# AI Toolkit writes Wan 2.2 as <job>_<step>_high_noise and _low_noise; others write wan2.2_HighNoise_….
-_PAIR = re.compile(r"(?:^|[_\W])(?P<half>high|low)[_\W]?noise(?:$|[_\W])", re.IGNORECASE)
 # The tensors whose first dimension is the rank.
 _RANK_PARTS = frozenset({"hada_w1_b", "lokr_w1_b", "lokr_w2_b"})
 
@@ -30,7 +28,6 @@ def facts_of(header: Header, *, name: str) -> Facts:
     keys = {tensor_name: key for tensor_name in shapes if (key := split_key(tensor_name))}
     kind = kind_of(shapes, keys.values(), stem=stem)
     is_lora = kind == "lora"
-    half = _PAIR.search(stem) if is_lora else None
     step = step_in(header.metadata)
     verdict = recognise(shapes, header.metadata, name=name)
     return Facts(
@@ -47,7 +44,7 @@ def facts_of(header: Header, *, name: str) -> Facts:
         parameter_count=sum(map(math.prod, shapes.values())),
         dtypes=_dtypes(header),
         software=software_in(header.metadata),
-        pair=half["half"].lower() if half else None,
+        pair=half_of(stem) if is_lora else None,
         findings=verdict.findings,
     )
 
@@ -72,5 +69,5 @@ def _dtypes(header: Header) -> tuple[str, ...]:
 
 def _step_in_name(stem: str) -> int | None:
     """Return the step of <job>_<step> or, of a pair, <job>_<step>_high_noise."""
-    step = step_of(f"{_PAIR.sub('', stem)}.safetensors")
+    step = step_of(f"{without_half(stem)}.safetensors")
     return step if step is not None and step < 10**12 else None

@@ -26,6 +26,7 @@ class Database:
     def __init__(self, path: str, *, is_read_only: bool = False) -> None:
         self.path = path
         self.is_read_only = is_read_only
+        self.trouble: JournalError | None = None  # why the last write failed; None once one has succeeded again
         self._local = threading.local()
         self._write_lock = threading.Lock()  # within the process: no busy-waiting on SQLite's own lock
         self._connections: list[sqlite3.Connection] = []
@@ -57,9 +58,9 @@ class Database:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _not_permitted(path) from error
+            raise _not_permitted(path, "read") from error
         database = cls(path, is_read_only=True)
-        with _words_for(path):
+        with _words_for(path, "read"):
             _refuse_newer(path, _version_of(database.connection()))
         return database
 
@@ -75,22 +76,27 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give this thread's connection for reading."""
-        with _words_for(self.path):
+        with _words_for(self.path, "read" if self.is_read_only else "written"):
             yield self.connection()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Run one write transaction: all of it is recorded, or nothing."""
-        with self._write_lock, _words_for(self.path):
-            connection = self.connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # SQLite has rolled back by itself after most errors of a disk
-                    connection.execute("ROLLBACK")
-                raise
+        try:
+            with self._write_lock, _words_for(self.path):
+                connection = self.connection()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:  # SQLite has rolled back by itself after most errors of a disk
+                        connection.execute("ROLLBACK")
+                    raise
+        except JournalError as error:
+            self.trouble = error
+            raise
+        self.trouble = None
 
     def change_counter(self) -> int:
         """Return a number that changes when another connection, in any process, has committed."""
@@ -121,24 +127,20 @@ class Database:
         return connection
 
     def _connect_for_reading(self) -> sqlite3.Connection:
-        """Connect without creating anything; a cleanly closed WAL database needs `immutable` for another user."""
+        """Connect without creating anything."""
         quoted = "".join(
             chr(b) if 32 < b < 127 and chr(b) not in "%?#" else f"%{b:02x}" for b in os.fsencode(self.path)
         )
-        for option in ("mode=ro", "mode=ro&immutable=1"):
-            connection = sqlite3.connect(
-                f"file:{quoted}?{option}", uri=True, isolation_level=None, check_same_thread=False
-            )
-            try:
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            except sqlite3.OperationalError as error:
-                connection.close()
-                is_clean = not os.path.exists(self.path + "-wal")
-                if option == "mode=ro" and is_clean and os.access(self.path, os.R_OK):
-                    continue
-                raise _not_permitted(self.path) from error
-            return connection
-        raise _not_permitted(self.path)
+        # Without a -wal file it was closed cleanly, and nobody writes. An ordinary read would make that file: it
+        # would be left behind, and another user than the owner may not (FACTS §10).
+        option = "mode=ro" if os.path.exists(self.path + "-wal") else "mode=ro&immutable=1"
+        connection = sqlite3.connect(f"file:{quoted}?{option}", uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _migrate(self) -> None:
         scripts = sorted(
@@ -200,21 +202,28 @@ def _statements(script: str) -> Iterator[str]:
             buffer = ""
 
 
-def _not_permitted(path: str) -> JournalError:
-    """Say who could read it: the directory's group if it has rights, else root."""
+def _not_permitted(path: str, act: str) -> JournalError:
+    """Say who could do it: the directory's group if it has the rights, else its owner and root."""
     directory = os.path.dirname(path)
+    message = f"the journal {path} may not be {act} by this user"
     fix = f"run it with sudo, or as the user that owns {directory}"
     try:
         details = os.stat(directory)
     except OSError:
-        return JournalError(f"the journal {path} may not be read by this user", fix=fix)
-    if details.st_mode & stat.S_IRGRP:
+        return JournalError(message, fix=fix)
+    rights = details.st_mode
+    try:
+        rights &= os.stat(path).st_mode
+    except OSError:
+        pass  # the directory hides it: its own mode is all there is to go by
+    right = stat.S_IRGRP if act == "read" else stat.S_IWGRP
+    if rights & right and details.st_gid not in {os.getegid(), *os.getgroups()}:
         fix = f"run it with sudo, or join the group with id {details.st_gid} that owns {directory}"
-    return JournalError(f"the journal {path} may not be read by this user", fix=fix)
+    return JournalError(message, fix=fix)
 
 
 @contextmanager
-def _words_for(path: str) -> Iterator[None]:
+def _words_for(path: str, act: str = "written") -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -222,7 +231,7 @@ def _words_for(path: str) -> Iterator[None]:
         if "malformed" in words or "not a database" in words:
             fix = f"move {path} away; lorawatch then asks the destinations again what is already there"
         elif "readonly" in words or "unable to open" in words:
-            raise _not_permitted(path) from error
+            raise _not_permitted(path, act) from error
         else:
             fix = "make room on its disk, or check its permissions; nothing is lost while the source files exist"
         raise JournalError(f"the journal {path} cannot be used: {words}", fix=fix) from error

@@ -65,7 +65,10 @@ def known(connection: Connection, directory: str, names: Sequence[str]) -> dict[
 
 
 def record(connection: Connection, records: Iterable[FileRecord], *, now: float) -> None:
-    """Record the verdicts; each replaces what was known of its path."""
+    """Record the verdicts; each replaces what was known of its path.
+
+    A version that is looked at again keeps its code meanwhile, so that the same verdict is not told twice.
+    """
     connection.executemany(
         """
         INSERT INTO file (root, directory, name, inode, size_bytes, mtime_ns, state, code, reason, verdict_key,
@@ -73,7 +76,10 @@ def record(connection: Connection, records: Iterable[FileRecord], *, now: float)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (directory, name) DO UPDATE SET
             root = excluded.root, inode = excluded.inode, size_bytes = excluded.size_bytes,
-            mtime_ns = excluded.mtime_ns, state = excluded.state, code = excluded.code, reason = excluded.reason,
+            mtime_ns = excluded.mtime_ns,
+            code = CASE WHEN excluded.state = 'settling' AND state <> 'incomplete' AND (inode, size_bytes, mtime_ns)
+                = (excluded.inode, excluded.size_bytes, excluded.mtime_ns) THEN code ELSE excluded.code END,
+            state = excluded.state, reason = excluded.reason,
             verdict_key = excluded.verdict_key, artifact_id = excluded.artifact_id,
             is_backlog = excluded.is_backlog, changed_at_ms = excluded.changed_at_ms
         """,
@@ -121,14 +127,15 @@ def _forget(connection: Connection, path: str, condition: str) -> bool:
     return cursor.rowcount > 0
 
 
-def verdict(connection: Connection, path: str) -> tuple[Version, str, str | None] | None:
-    """Return (version, state, code) of the last verdict on a path."""
+def was_told(connection: Connection, path: str, version: Version, *, state: str, code: str) -> bool:
+    """Return whether this very verdict on a version was recorded before, or is just being looked at again."""
     directory, name = os.path.split(path)
     row = connection.execute(
-        "SELECT inode, size_bytes, mtime_ns, state, code FROM file WHERE directory = ? AND name = ?",
-        (os.fsencode(directory), os.fsencode(name)),
+        "SELECT inode, size_bytes, mtime_ns FROM file WHERE directory = ? AND name = ? AND code = ?"
+        " AND state IN (?, 'settling')",
+        (os.fsencode(directory), os.fsencode(name), code, state),
     ).fetchone()
-    return None if row is None else (version_of(row[0], row[1], row[2]), row[3], row[4])
+    return row is not None and version_of(*row) == version
 
 
 def queued(connection: Connection, root: str, *, limit: int) -> list[tuple[str, bool]]:
@@ -198,9 +205,10 @@ def artifact(connection: Connection, artifact_id: int) -> Artifact:
 
 
 def is_outdated(connection: Connection, artifact: Artifact) -> bool:
-    """Return whether a newer version of the same path has been accepted."""
+    """Return whether a newer version of the same path, with other bytes, has been accepted."""
     row = connection.execute(
-        "SELECT 1 FROM artifact WHERE path = ? AND artifact_id > ?", (os.fsencode(artifact.path), artifact.artifact_id)
+        "SELECT 1 FROM artifact WHERE path = ? AND artifact_id > ? AND sha256 <> ?",
+        (os.fsencode(artifact.path), artifact.artifact_id, artifact.sha256),
     ).fetchone()
     return row is not None
 

@@ -17,7 +17,7 @@ class StateLock:
         """Take the lock, or raise AlreadyRunningError at once with the owner's process number."""
         try:
             os.makedirs(os.path.dirname(self._path), mode=0o750, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise JournalError(
                 f"the lock {self._path} cannot be made: {error.strerror}",

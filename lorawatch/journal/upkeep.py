@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.domain.model import DeliveryState
+from lorawatch.domain.model import Delivery, DeliveryState
+from lorawatch.domain.policy import Outcome
+from lorawatch.journal import deliveries
 from lorawatch.journal.rows import Connection, milliseconds
 
 _PUT_BACK = """
@@ -36,8 +38,42 @@ def expect_soon(connection: Connection, destination_id: int, *, now: float) -> N
     )
 
 
-def cancel(connection: Connection, delivery_ids: Iterable[int], *, code: str, reason: str, now: float) -> list[int]:
-    """Cancel those of these deliveries that no lane owns; return their numbers."""
+def expect_not_before(connection: Connection, destination_id: int, *, at: float) -> None:
+    """Make nothing that waits for a destination due before its next probe."""
+    connection.execute(
+        "UPDATE delivery SET next_attempt_at_ms = ? WHERE destination_id = ? AND state = 'waiting'"
+        " AND next_attempt_at_ms < ?",
+        (milliseconds(at), destination_id, milliseconds(at)),
+    )
+
+
+def hold_planned(connection: Connection, destination_id: int, outcome: Outcome, *, now: float) -> list[int]:
+    """Have up to 500 planned deliveries to a destination that is down wait; return their numbers."""
+    rows = connection.execute(
+        """
+        UPDATE delivery SET state = 'waiting', code = ?, reason = ?, next_attempt_at_ms = ?,
+            failing_since_ms = coalesce(failing_since_ms, ?), changed_at_ms = ?
+        WHERE delivery_id IN (
+            SELECT delivery_id FROM delivery WHERE destination_id = ? AND state = 'planned'
+            ORDER BY delivery_id LIMIT 500)
+        RETURNING delivery_id
+        """,
+        (
+            outcome.code,
+            outcome.reason,
+            milliseconds(outcome.next_attempt_at or now),
+            milliseconds(now),
+            milliseconds(now),
+            destination_id,
+        ),
+    )
+    return sorted(row[0] for row in rows)
+
+
+def cancel(
+    connection: Connection, delivery_ids: Iterable[int], *, code: str, reason: str, now: float
+) -> list[Delivery]:
+    """Cancel those of these deliveries that no lane owns; return them."""
     cancelled = []
     for number in delivery_ids:
         cursor = connection.execute(
@@ -49,7 +85,7 @@ def cancel(connection: Connection, delivery_ids: Iterable[int], *, code: str, re
         )
         if cursor.rowcount:
             cancelled.append(number)
-    return cancelled
+    return deliveries.get(connection, cancelled)
 
 
 def owed(connection: Connection, path: str) -> list[int]:

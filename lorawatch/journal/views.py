@@ -84,6 +84,22 @@ def counts(connection: Connection) -> dict[str, int]:
     return dict(connection.execute("SELECT state, count(*) FROM delivery GROUP BY state").fetchall())
 
 
+def in_flight_bytes(connection: Connection) -> tuple[int, int]:
+    """Return how much is sent of the deliveries that are under way, and how much they are together."""
+    sent, whole = connection.execute(
+        "SELECT coalesce(sum(sent_bytes), 0), coalesce(sum(size_bytes), 0) FROM delivery WHERE state = 'sending'"
+    ).fetchone()
+    return int(sent), int(whole)
+
+
+def waited_for(connection: Connection) -> list[str]:
+    """Return the names of the destinations that deliveries wait for."""
+    rows = connection.execute(
+        "SELECT DISTINCT name FROM delivery JOIN destination USING (destination_id) WHERE delivery.state = 'waiting'"
+    )
+    return [name for (name,) in rows]
+
+
 def file_counts(connection: Connection) -> dict[str, int]:
     """Return how many files are in each state other than accepted."""
     return dict(

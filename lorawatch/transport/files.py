@@ -96,6 +96,13 @@ def sha256_of(descriptor: int) -> str:
     return digest.hexdigest()
 
 
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it, however many calls that takes."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def clone(source: int, target: int) -> bool:
     """Let an empty target share the source's blocks (reflink); False where that is impossible.
 

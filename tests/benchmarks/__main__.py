@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from tests.benchmarks.arrival import measure_burst, measure_large
+from tests.benchmarks.checking import measure_check
 from tests.benchmarks.costs import measure_idle, measure_memory
 from tests.benchmarks.measuring import MEGABYTE, Report, Settings
 from tests.benchmarks.reflink import measure_reflink
@@ -18,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[str, Settings], Report]] = {
     "large": measure_large,
     "burst": measure_burst,
     "reflink": measure_reflink,
+    "check": measure_check,
     "start": measure_start,
     "idle": measure_idle,
     "memory": measure_memory,

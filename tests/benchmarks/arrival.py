@@ -102,7 +102,7 @@ def _race(directory: str, *, count: int, size_bytes: int, rounds: int) -> tuple[
 def carry(
     carrier: Carrier, names: Sequence[str], content: bytearray, *, is_flushed: bool = False
 ) -> tuple[float, float]:
-    """Write the files, wait for their arrival, check their bytes, remove them; return seconds since first, last close.
+    """Write the files, wait for their arrival, check their bytes; return the seconds since the first and last close.
 
     Every file has other bytes, so that none is known already.
     """
@@ -117,9 +117,20 @@ def carry(
     for source, destination in zip(sources, destinations, strict=True):
         if not filecmp.cmp(source, destination, shallow=False):
             raise RuntimeError(f"{carrier.label} delivered other bytes: {destination}")
-        os.remove(source)
-        os.remove(destination)
+    for path in (*sources, *destinations):
+        put_away(path, carrier.attic)
     return arrived - closes[0], arrived - closes[-1]
+
+
+def put_away(path: str, attic: str) -> None:
+    """Take a file out of its directory and empty it. Nothing is removed before all is measured.
+
+    ext4 leaves freshly freed inodes alone for a minute or more, and looks at every one of them whenever a file is
+    made: each removal would slow down whoever comes next (measured: 1.0 ms instead of 0.06 for one create).
+    """
+    gone = os.path.join(attic, str(next(_serial_numbers)))
+    os.rename(path, gone)
+    os.truncate(gone, 0)
 
 
 def _write(path: str, content: bytearray, *, is_flushed: bool) -> float:

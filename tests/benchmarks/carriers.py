@@ -26,6 +26,7 @@ class Carrier(Protocol):
     label: str
     source: str
     destination: str
+    attic: str  # where files go that have served
 
     def __enter__(self) -> Self: ...
 
@@ -43,7 +44,7 @@ class Command:
 
     def __init__(self, directory: str, label: str, command: Sequence[str], *, counts_until_exit: bool = False) -> None:
         self.label = label
-        self.source, self.destination = make_ends(directory, label)
+        self.source, self.destination, self.attic = make_ends(directory, label)
         self._command = command
         self._counts_until_exit = counts_until_exit
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +72,7 @@ class Lsyncd:
 
     def __init__(self, directory: str) -> None:
         self.label = "lsyncd"
-        self.source, self.destination = make_ends(directory, self.label)
+        self.source, self.destination, self.attic = make_ends(directory, self.label)
         self._status = os.path.join(os.path.dirname(self.source), "lsyncd.status")
         self._configuration = Path(self.source).parent / "lsyncd.conf.lua"
         self._configuration.write_text(
@@ -105,7 +106,7 @@ class LorawatchCarrier:
 
     def __init__(self, directory: str, label: str = "lorawatch") -> None:
         self.label = label
-        self.source, self.destination = make_ends(directory, label)
+        self.source, self.destination, self.attic = make_ends(directory, label)
         self.daemon = Lorawatch(
             watch=self.source, to=self.destination, directory=os.path.join(os.path.dirname(self.source), "daemon")
         )
@@ -125,10 +126,10 @@ class LorawatchCarrier:
         return True
 
 
-def make_ends(directory: str, label: str) -> tuple[str, str]:
-    """Make the source and the destination of one competitor."""
+def make_ends(directory: str, label: str) -> tuple[str, str, str]:
+    """Make the source, the destination and the attic of one competitor."""
     home = os.path.join(directory, "".join(each if each.isalnum() else "-" for each in label))
-    ends = os.path.join(home, "source"), os.path.join(home, "destination")
+    ends = os.path.join(home, "source"), os.path.join(home, "destination"), os.path.join(home, "attic")
     for end in ends:
         os.makedirs(end)
     return ends

@@ -98,7 +98,7 @@ def _mounted(directory: str, kind: str, make: list[str]) -> Iterator[str]:
     with open(image, "wb") as file:
         file.truncate(IMAGE_BYTES)
     os.makedirs(root)
-    subprocess.run([*make, image], check=True)
+    subprocess.run([*make, image], check=True, capture_output=True)
     subprocess.run(["mount", "-o", "loop", image, root], check=True)
     try:
         yield root

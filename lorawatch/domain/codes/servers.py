@@ -9,6 +9,26 @@ SERVER_CODES = (
         "Try it: `curl -v URL`. Then correct `url`, or start the server. Deliveries wait and go on by themselves.",
     ),
     Code(
+        "connection-lost",
+        "The connection to the server broke in the middle of a call, as when it was restarted.",
+        "Nothing, if it was; else see the server's log. Uploads go on where they stopped, if the server allows it.",
+    ),
+    Code(
+        "server-busy",
+        "The server asked to be left alone for a while (429 or 503).",
+        "Nothing: it is tried again when the server allows it.",
+    ),
+    Code(
+        "server-error",
+        "The server failed to do what was asked (500, 502, 504), or gave up waiting for it (408).",
+        "Look into the log of the server, or of the proxy before it. It is tried again by itself.",
+    ),
+    Code(
+        "content-mismatch",
+        "The file was read back from the destination and differs from what was sent.",
+        "It is sent again. If that stays, set `parallel_chunks = 1`, and check the server's disk and version.",
+    ),
+    Code(
         "timeout",
         "Time-out: the server did not answer in time. Large files in one call are the usual cause.",
         "Raise `read_timeout_seconds`, or send smaller chunks: `chunk_bytes = 262144`. It is tried again.",

@@ -1,0 +1,1 @@
+"""ComfyUI on another machine, through one of its MCP servers."""

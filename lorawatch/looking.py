@@ -1,0 +1,95 @@
+"""One file as intake would look at it: what it is, and whether it would be delivered. Behind `check` and `send`.
+
+Runs on the main thread, `look_at_all` on a few of its own, beside a daemon or without one. It writes nothing, and
+knows nothing of the engine: `check` on one file is done in the time that importing that takes.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from lorawatch.config import Config
+from lorawatch.domain.errors import FileRejectedError, SourceError
+from lorawatch.domain.model import Candidate, Facts, Finding
+from lorawatch.domain.ports import Stop
+from lorawatch.inspection.examination import Examiner
+from lorawatch.sources.looking import open_version, sight
+
+# While one file's bytes are hashed, which leaves the interpreter free, another one's header is understood. Measured
+# on two cores, 1,000 LoRAs of 3 MB: MEASURED.
+READERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a file is, and whether it would be delivered."""
+
+    file: str  # as it was given
+    is_accepted: bool
+    code: str | None
+    reason: str | None
+    facts: Facts
+    size_bytes: int | None
+    sha256: str | None = None
+    candidate: Candidate | None = None
+
+
+def examiner_of(config: Config) -> Examiner:
+    """Return the examiner for the settings of `[inspect]`."""
+    return Examiner(
+        max_header_bytes=config.inspect.max_header_bytes,
+        scan_weights=config.inspect.scan_weights,
+        on_nonfinite=config.inspect.on_nonfinite,
+    )
+
+
+def look_at_all(
+    files: Sequence[str], examiner: Examiner, refusal: Callable[[Facts], tuple[str, str] | None]
+) -> Iterator[Verdict]:
+    """Yield what `look_at` says of each file, in their order, while the next ones are being read.
+
+    Whatever ends the iteration also ends the reads. Raises nothing of its own.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(READERS, thread_name_prefix="look") as pool:
+        try:
+            yield from pool.map(lambda file: look_at(file, examiner, refusal, stop), files)
+        finally:
+            stop.set()
+
+
+def look_at(file: str, examiner: Examiner, refusal: Callable[[Facts], tuple[str, str] | None], stop: Stop) -> Verdict:
+    """Read a file whole and say what it is. Raises StoppedError only: every other trouble is in the verdict."""
+    path = os.path.abspath(file)
+    facts, candidate = Facts(), None
+    try:
+        sighting = sight(path, "/")
+        candidate = Candidate(os.path.dirname(path), path, sighting.version, sighting.ctime_ns, is_closed=True)
+        descriptor = open_version(replace(candidate, root="/"))
+        try:
+            examination = examiner.begin(descriptor, name=os.path.basename(path))
+            facts = examination.facts
+            sha256 = examination.hash(descriptor, size_bytes=sighting.version.size_bytes, stop=stop)
+            facts = examination.conclude()
+        finally:
+            os.close(descriptor)
+    except (FileRejectedError, SourceError) as error:
+        facts = replace(facts, findings=(*facts.findings, Finding(error.code, error.message)))
+        size_bytes = candidate.version.size_bytes if candidate else None
+        return Verdict(
+            file, is_accepted=False, code=error.code, reason=error.message, facts=facts, size_bytes=size_bytes
+        )
+    refused = refusal(facts)
+    code, reason = refused or (None, None)
+    return Verdict(
+        file,
+        is_accepted=refused is None,
+        code=code,
+        reason=reason,
+        facts=facts,
+        size_bytes=candidate.version.size_bytes,
+        sha256=sha256,
+        candidate=candidate,
+    )

@@ -1,0 +1,1 @@
+"""lorawatch as a systemd service: survey the machine, plan as data, apply, and prove that the user has access."""

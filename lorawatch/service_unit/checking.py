@@ -1,0 +1,105 @@
+"""Prove that the service's user reads the source, writes the destinations and can start the program, in its sandbox.
+
+`service install` calls it before it enables anything. The installed unit, with all its drop-ins, is started once
+under another name with probe.py in place of the daemon: what is proved is what will run, not a likeness of it.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+
+from lorawatch.service_unit import advice, places
+from lorawatch.service_unit.site import Site
+from lorawatch.transport.process import run
+
+_CHECK_UNIT = "lorawatch-check.service"
+_UNITS = "/run/systemd/system"  # gone with the next boot, whatever happens
+_WORK = "/run/lorawatch-check"
+_CHECK_SECONDS = 120.0
+# systemd.exec(5), "Process exit codes": what systemd could not do before it started the program.
+_BEFORE_START = {
+    "203": "the program cannot be run by this user inside the sandbox",
+    "216": "one of the groups in SupplementaryGroups= does not exist",
+    "217": "the user does not exist",
+    "226": "the sandbox could not be set up",
+    "243": "a file in LoadCredential= cannot be read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the check found. With errors the service would not work; notes are for a person to know."""
+
+    errors: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def check(site: Site) -> Outcome:
+    """Run the probe as the service and return its findings in words. Needs root and a running systemd."""
+    try:
+        _prepare(site)
+        run(["systemctl", "daemon-reload"])
+        run(["systemctl", "start", _CHECK_UNIT], timeout_seconds=_CHECK_SECONDS)
+        status = _exit_status()
+        if status != "0":
+            return Outcome((_failure(status),))
+        with open(os.path.join(_WORK, "found"), encoding="utf-8") as file:
+            found = json.load(file)
+    finally:
+        _clean_up()
+    return Outcome(*advice.on(found, user=site.user))
+
+
+def _prepare(site: Site) -> None:
+    unit = os.path.join(_UNITS, _CHECK_UNIT)
+    os.makedirs(f"{unit}.d", exist_ok=True)
+    os.makedirs(_WORK, mode=0o700, exist_ok=True)
+    shutil.copyfile(places.UNIT_FILE, unit)
+    for name in os.listdir(places.DROP_INS):
+        shutil.copyfile(os.path.join(places.DROP_INS, name), os.path.join(f"{unit}.d", name))
+    with open(os.path.join(_WORK, "wanted"), "w", encoding="utf-8") as file:
+        json.dump({"read": site.read_directories, "write": site.written_directories}, file)
+    with open(f"{unit}.d/99-check.conf", "w", encoding="utf-8") as file:
+        file.write(_override(site))
+
+
+def _override(site: Site) -> str:
+    """Return the drop-in that makes of the unit its own check, without the state that a running daemon may use."""
+    python = os.path.join(os.path.dirname(shlex.split(site.command)[0]), "python")
+    interpreter = python if site.is_program_copied or os.path.exists(python) else sys.executable
+    return f"""\
+[Service]
+Type=oneshot
+WatchdogSec=0
+Restart=no
+StateDirectory=
+LogsDirectory=
+ConfigurationDirectory=
+ExecStart=
+ExecStart={interpreter} -m lorawatch.service_unit.probe
+StandardInput=file:{_WORK}/wanted
+StandardOutput=truncate:{_WORK}/found
+"""
+
+
+def _exit_status() -> str:
+    shown = run(["systemctl", "show", "--property=ExecMainStatus", "--value", _CHECK_UNIT])
+    return shown.stdout.strip()
+
+
+def _failure(status: str) -> str:
+    what = _BEFORE_START.get(status, f"the check ended with {status or 'nothing'}")
+    return f"{what}; see journalctl -u {_CHECK_UNIT} -n 20"
+
+
+def _clean_up() -> None:
+    unit = os.path.join(_UNITS, _CHECK_UNIT)
+    shutil.rmtree(f"{unit}.d", ignore_errors=True)
+    shutil.rmtree(_WORK, ignore_errors=True)
+    if os.path.exists(unit):
+        os.unlink(unit)
+    run(["systemctl", "reset-failed", _CHECK_UNIT])
+    run(["systemctl", "daemon-reload"])

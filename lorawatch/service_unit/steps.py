@@ -1,0 +1,67 @@
+"""What an installation consists of, as data: `--dry-run` prints it, applying.py does it."""
+
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """A directory that is to be there, with this owner and mode."""
+
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+    def __str__(self) -> str:
+        return f"make the directory {self.path} ({self.mode:04o} {self.owner}:{self.group})"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """A file that is to have this text."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+    group: str = "root"
+
+    def __str__(self) -> str:
+        lines = "".join(f"    {line}".rstrip() + "\n" for line in self.text.splitlines())
+        return f"write {self.path} ({self.mode:04o} root:{self.group}):\n{lines}".rstrip("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A file or a directory that is to be gone; a directory only when it is empty, unless `is_tree`."""
+
+    path: str
+    is_tree: bool = False
+
+    def __str__(self) -> str:
+        return f"remove {self.path}{' and everything in it' if self.is_tree else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyProgram:
+    """lorawatch and what it needs, in a virtual environment that root owns."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"make the virtual environment {self.path}, owned by root, with a copy of this lorawatch"
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """A command to run. `is_change` tells whether it alone is a reason to restart the service."""
+
+    arguments: tuple[str, ...]
+    is_change: bool = False
+    may_fail: bool = False
+
+    def __str__(self) -> str:
+        return f"run: {shlex.join(self.arguments)}"
+
+
+Step = MakeDirectory | WriteFile | Remove | CopyProgram | RunCommand

@@ -1,0 +1,303 @@
+"""One HTTP call: a connection kept alive, time-outs, bounded answers, and the short retry loop.
+
+The only user of requests. Destinations, sources and ComfyUI's client call it, on lane and helper threads, several at
+once. Every exception of requests and urllib3 becomes a CallError here and nowhere else. It follows no redirect to
+another host, logs nothing, keeps no cookie, and never shows the token.
+"""
+
+import email.utils
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_result
+
+from lorawatch.domain.errors import StoppedError
+from lorawatch.domain.ports import Stop
+from lorawatch.transport.calls import CallError, Failure
+
+# A listing of 50,000 LoRAs has about 10 MB; nothing that a server should say is longer.
+MOST_ANSWER_BYTES = 32 << 20
+MOST_REDIRECTS = 3
+# The short loop bridges what passes in seconds: a restart, a full queue. Longer waits are the delivery's (policy.py).
+MOST_ATTEMPTS = 4
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 5.0
+_READ_BYTES = 256 << 10
+_BUSY = frozenset({429, 503})
+_PASSING = frozenset({408, 425, 500, 502, 504})
+_REDIRECTS = frozenset({301, 302, 307, 308})
+
+
+class Body(Protocol):
+    """A request body whose length is known and which can be produced again: bytes, or pieces."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes | memoryview]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Where and how to call. `token` is sent as a bearer token unless it is empty."""
+
+    url: str
+    token: str = ""
+    connect_timeout_seconds: float = 5
+    read_timeout_seconds: float = 60
+    verify_tls: bool = True
+    connections: int = 8
+
+    def __repr__(self) -> str:
+        return f"HttpSettings({self.url!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever it is."""
+
+    called: str  # "POST http://host/route", for messages
+    status: int
+    body: bytes
+    content_type: str
+    retry_after_seconds: float | None = None
+
+
+class NeverStop:
+    """For calls that nobody interrupts."""
+
+    def is_set(self) -> bool:
+        """Return False."""
+        return False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for so long."""
+        threading.Event().wait(timeout)
+        return False
+
+
+class HttpClient:
+    """Calls one server. Thread-safe: the session's connection pool is, and nothing else in it changes."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self.url = settings.url
+        self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
+        self._session = requests.Session()
+        self._session.auth = _Bearer(settings.token)
+        self._session.verify = settings.verify_tls
+        self._session.headers["User-Agent"] = "lorawatch"
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = HTTPAdapter(pool_maxsize=settings.connections)  # its max_retries is 0: the loop is below
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        if not settings.verify_tls:  # the user has said so: no warning at every call
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    def get(self, route: str, *, stop: Stop | None = None) -> Answer:
+        """Ask for a page. Raises CallError and StoppedError."""
+        return self._repeat(lambda: self._call("GET", route, None), is_repeatable=True, stop=stop)
+
+    def post(self, route: str, body: Body, *, is_repeatable: bool, stop: Stop | None = None) -> Answer:
+        """Send JSON. `is_repeatable` says that carrying it out twice does no harm. Raises CallError and StoppedError.
+
+        What was surely not carried out (no connection, 429, 503) is repeated in any case.
+        """
+        return self._repeat(lambda: self._call("POST", route, body), is_repeatable=is_repeatable, stop=stop)
+
+    def download(self, route: str, body: Body, sink: Callable[[bytes], None], *, stop: Stop | None = None) -> Answer:
+        """Send JSON and hand the answer over piece by piece; the returned Answer is empty if `sink` took it.
+
+        An answer that is no success is returned whole, as from `post`. It is not repeated.
+        """
+        stop = stop or NeverStop()
+
+        def pour(response: requests.Response) -> bytes:
+            if response.status_code != 200:
+                return _read(response)
+            for piece in response.iter_content(_READ_BYTES):
+                if stop.is_set():
+                    raise StoppedError(f"the download from {self.url} was interrupted")
+                sink(piece)
+            return b""
+
+        return self._call("POST", route, body, read=pour)
+
+    def _repeat(self, call: Callable[[], Answer], *, is_repeatable: bool, stop: Stop | None) -> Answer:
+        stop = stop or NeverStop()
+
+        def pause(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise StoppedError(f"calling {self.url} was interrupted")
+
+        passing = _BUSY | _PASSING if is_repeatable else _BUSY
+        failures = {Failure.NOT_CONNECTED}
+        if is_repeatable:
+            failures |= {Failure.LOST, Failure.TIMED_OUT}
+        loop = Retrying(
+            stop=_is_enough,
+            wait=_wait_seconds,
+            sleep=pause,
+            retry=retry_if_exception(lambda error: isinstance(error, CallError) and error.failure in failures)
+            | retry_if_result(lambda answer: answer.status in passing),
+            retry_error_callback=_last_outcome,
+        )
+        if stop.is_set():
+            raise StoppedError(f"{self.url} was not called any more")
+        answer: Answer = loop(call)
+        return answer
+
+    def _call(
+        self, method: str, route: str, body: Body | None, *, read: Callable[[requests.Response], bytes] | None = None
+    ) -> Answer:
+        url = self.url + route
+        for _ in range(MOST_REDIRECTS + 1):
+            called = f"{method} {url}"
+            with _foreign_errors(called), self._send(method, url, body) as response:
+                answer = Answer(
+                    called,
+                    response.status_code,
+                    (read or _read)(response),
+                    response.headers.get("Content-Type", ""),
+                    _retry_after_seconds(response.headers.get("Retry-After"), now=time.time()),
+                )
+                location = response.headers.get("Location", "")
+            if answer.status not in _REDIRECTS:
+                return answer
+            url = _same_host(url, location, called)
+        raise CallError(Failure.UNREADABLE, f"{method} {self.url + route}: redirected more than {MOST_REDIRECTS} times")
+
+    def _send(self, method: str, url: str, body: Body | None) -> requests.Response:
+        return self._session.request(
+            method,
+            url,
+            data=body,  # type: ignore[arg-type]  # the stubs want read(); what is iterable and has a length will do
+            headers={"Content-Type": "application/json"} if body is not None else None,
+            timeout=self._timeouts,
+            allow_redirects=False,
+            stream=True,
+        )
+
+
+class _Bearer(AuthBase):
+    """Sends the token. Also without one it keeps requests from sending what it finds in ~/.netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+@contextmanager
+def _foreign_errors(called: str) -> Iterator[None]:
+    """Turn whatever requests or urllib3 raise into a CallError: the one boundary."""
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        fix = "correct the certificate, or set verify_tls = false for a server you trust"
+        raise CallError(Failure.NOT_CONNECTED, f"{called}: TLS failed: {_cause(error)}", fix=fix) from error
+    except requests.exceptions.ConnectTimeout as error:
+        raise CallError(Failure.NOT_CONNECTED, f"{called}: no connection in time") from error
+    except requests.exceptions.Timeout as error:
+        raise CallError(Failure.TIMED_OUT, f"{called}: no answer in time") from error
+    except requests.exceptions.ConnectionError as error:
+        raise _connection_failure(error, called) from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise CallError(Failure.LOST, f"{called}: {_cause(error)}") from error
+
+
+def _connection_failure(error: requests.exceptions.ConnectionError, called: str) -> CallError:
+    """Tell a connection that never was from one that broke; requests gives both one name."""
+    reason = error.args[0] if error.args else error
+    while isinstance(reason, urllib3.exceptions.MaxRetryError) and reason.reason is not None:
+        reason = reason.reason
+    if isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProxyError):
+        return CallError(Failure.NOT_CONNECTED, f"{called}: {_cause(reason)}")
+    if isinstance(reason, urllib3.exceptions.ReadTimeoutError | TimeoutError):
+        return CallError(Failure.TIMED_OUT, f"{called}: no answer in time")
+    return CallError(Failure.LOST, f"{called}: the connection broke: {_cause(error)}")
+
+
+def _cause(error: object) -> str:
+    """Return the innermost reason in the system's words; the wrapping of the libraries helps nobody."""
+    while isinstance(error, BaseException) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
+    for piece in response.iter_content(_READ_BYTES):
+        body += piece
+        if len(body) > MOST_ANSWER_BYTES:
+            msg = f"{response.url}: the answer is longer than {MOST_ANSWER_BYTES >> 20} MiB"
+            raise CallError(Failure.UNREADABLE, msg)
+    return bytes(body)
+
+
+def _same_host(url: str, location: str, called: str) -> str:
+    """Return where a redirect leads, if it is to the same host and not away from TLS."""
+    target = urljoin(url, location)
+    here, there = urlsplit(url), urlsplit(target)
+    is_upgrade = (here.scheme, there.scheme) == ("http", "https")
+    if location and here.hostname == there.hostname and (is_upgrade or here[:2] == there[:2]):
+        return target
+    where = f"{there.scheme}://{there.hostname}" if there.hostname else "nowhere"
+    raise CallError(
+        Failure.REDIRECTED, f"{called}: redirected to {where}", fix="if that is the right server, write it as url"
+    )
+
+
+def _retry_after_seconds(value: str | None, *, now: float) -> float | None:
+    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass  # then it is a date, or nonsense
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError):
+        return None
+
+
+def _asked_wait(state: RetryCallState) -> float | None:
+    outcome = state.outcome
+    if outcome is None or outcome.failed:
+        return None
+    asked: float | None = outcome.result().retry_after_seconds
+    return asked
+
+
+def _is_enough(state: RetryCallState) -> bool:
+    """Leave long waits to the delivery, which does not block a thread meanwhile."""
+    return state.attempt_number >= MOST_ATTEMPTS or (_asked_wait(state) or 0.0) > LONGEST_WAIT_SECONDS
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    asked = _asked_wait(state)
+    backoff = FIRST_WAIT_SECONDS * 3.0 ** (state.attempt_number - 1)
+    return min(backoff if asked is None else asked, LONGEST_WAIT_SECONDS)
+
+
+def _last_outcome(state: RetryCallState) -> Answer:
+    """Return the last answer, or raise the last error, once the loop gives up."""
+    if state.outcome is None:
+        msg = "tenacity gave up before the first attempt"
+        raise RuntimeError(msg)
+    answer: Answer = state.outcome.result()
+    return answer

@@ -1,0 +1,125 @@
+"""lorawatch as the service of a machine: installed through the README, watched through its journal."""
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.system.nspawn import PATIENCE_SECONDS, PROJECT, WHEELS, Machine, eventually
+
+OUTPUTS = "/ai-toolkit/outputs"
+LORAS = "/comfyui/models/loras"
+CONFIGURATION = "/etc/lorawatch/config.toml"
+PROGRAM = "/opt/lorawatch/bin/lorawatch"
+TRAINER = "trainer"
+_BUILD = "/root/lorawatch"  # stands for the checkout of the README
+
+Entry = dict[str, Any]  # Any: journalctl's JSON
+
+
+def readme_commands() -> list[str]:
+    """Return the commands of the README's section on the service, in their order."""
+    section = (PROJECT / "README.md").read_text().partition("\n## Run it as a service\n")[2]
+    block = section.partition("```sh\n")[2].partition("```")[0]
+    return block.splitlines()
+
+
+def install_program(machine: Machine, wheel: Path) -> None:
+    """Do what the README says, up to `service install`, with the wheel that its first line builds."""
+    machine.run("mkdir", "-p", f"{_BUILD}/dist")
+    machine.path(f"{_BUILD}/dist/{wheel.name}").write_bytes(wheel.read_bytes())
+    for line in readme_commands():
+        if line.startswith("sudo ") and " service install" not in line:
+            as_readme(machine, line)
+
+
+def as_readme(machine: Machine, line: str) -> str:
+    """Run one line of the README; there is no network, so pip takes what was downloaded before."""
+    offline = ("PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELS}", "PIP_DISABLE_PIP_VERSION_CHECK=1")
+    return machine.run("sh", "-euc", line.removeprefix("sudo "), environ=offline, cwd=_BUILD).stdout
+
+
+@dataclass
+class Serving:
+    """The service of one test. Every event it is asked for was said after it was made."""
+
+    machine: Machine
+    cursor: str = field(default="")
+
+    def __post_init__(self) -> None:
+        self.cursor = self.machine.run("journalctl", "-n", "0", "--show-cursor").stdout.partition("cursor: ")[2].strip()
+
+    def install(self, *options: str) -> str:
+        """Install, or install again; return what it said."""
+        return self.machine.run(PROGRAM, "service", "install", *options).stdout
+
+    def configure(self, text: str) -> None:
+        """Write the configuration file."""
+        self.machine.run("mkdir", "-p", "/etc/lorawatch")
+        self.machine.run("tee", CONFIGURATION, stdin=text.encode())
+
+    def drop_in(self, text: str) -> None:
+        """Write a drop-in as a person would with `systemctl edit`."""
+        self.machine.run("mkdir", "-p", "/etc/systemd/system/lorawatch.service.d")
+        self.machine.run("tee", "/etc/systemd/system/lorawatch.service.d/override.conf", stdin=text.encode())
+        self.machine.run("systemctl", "daemon-reload")
+
+    def save(self, path: str, content: bytes, *, owner: str = TRAINER, mode: str = "0644") -> None:
+        """Save a file as a trainer does: in full, with its mode, renamed to its name."""
+        folder, _, name = path.rpartition("/")
+        words = f"mkdir -p {folder} && umask 077 && cat > {folder}/.tmp{name} && chmod {mode} {folder}/.tmp{name}"
+        words += f" && chown {owner}: {folder}/.tmp{name} && mv {folder}/.tmp{name} {path}"
+        self.machine.run("sh", "-euc", words, stdin=content)
+
+    def entries(self, event: str = "", **fields: str) -> list[Entry]:
+        """Return the journal's entries of the unit, or those of one event with these fields."""
+        matches = [f"LORAWATCH_EVENT={event}"] if event else []
+        matches += [f"LORAWATCH_{name.upper()}={value}" for name, value in fields.items()]
+        words = ["journalctl", "-u", "lorawatch", "-o", "json", f"--after-cursor={self.cursor}", *matches]
+        return [json.loads(line) for line in self.machine.run(*words).stdout.splitlines()]
+
+    def wait_for(self, event: str, *, count: int = 1, timeout: float = PATIENCE_SECONDS, **fields: str) -> Entry:
+        """Return the `count`th such entry, once it is there."""
+
+        def failure() -> str:
+            return f"no {event} {fields} within {timeout} s:\n{self.story()}"
+
+        found = eventually(lambda: self.entries(event, **fields)[count - 1 :], failure, timeout=timeout)
+        return found[0]
+
+    def wait_for_state(self, state: str, *, timeout: float = PATIENCE_SECONDS) -> None:
+        def failure() -> str:
+            return f"not {state} within {timeout} s but {self.property('ActiveState')}:\n{self.story()}"
+
+        eventually(lambda: self.property("ActiveState") == state, failure, timeout=timeout)
+
+    def property(self, name: str) -> str:
+        return self.machine.run("systemctl", "show", "--value", f"--property={name}", "lorawatch").stdout.strip()
+
+    def story(self) -> str:
+        """Return everything the journal has about the unit, for a failing test."""
+        return "\n".join(f"{each.get('LORAWATCH_EVENT', '-')}: {each['MESSAGE']}" for each in self.entries())
+
+    def systemctl(self, *words: str) -> None:
+        self.machine.run("systemctl", *words, "lorawatch")
+
+    def contents(self, directory: str = LORAS) -> dict[str, bytes]:
+        """Return every file below a directory, hidden ones too, by relative name."""
+        listed = self.machine.run("find", directory, "-type", "f", "-printf", "%P\\n").stdout.splitlines()
+        return {name: self.read(f"{directory}/{name}") for name in listed}
+
+    def read(self, path: str) -> bytes:
+        return base64.b64decode(self.machine.run("base64", path).stdout)
+
+
+def configuration(*, outputs: str = OUTPUTS, tables: str = "", watch: str = "") -> str:
+    """Return a configuration whose retries are quick and that does not ask for 5 GB of room."""
+    return (
+        f'[watch]\ndirectories = ["{outputs}"]\n{watch}\n'
+        f"[retry]\nfirst_seconds = 0.2\nmax_seconds = 1\n{tables or destination('comfyui', LORAS)}"
+    )
+
+
+def destination(name: str, directory: str, lines: str = "") -> str:
+    return f'[[destinations]]\nname = "{name}"\nkind = "directory"\ndirectory = "{directory}"\nmin_free_bytes = 0\n{lines}\n'
