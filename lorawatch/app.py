@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.config import ComfyUIMcpDestinationConfig, Config, DestinationConfig
+from lorawatch.config import ComfyUIMcpDestinationConfig, Config, DestinationConfig, SourceConfig
+from lorawatch.config_environment import token_for
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.destinations.registry import build, location_of
 from lorawatch.domain.planning import CheckpointPolicy
 from lorawatch.domain.policy import RetrySettings
-from lorawatch.domain.ports import Destination, SidecarWriter, Stager
+from lorawatch.domain.ports import Destination, SidecarWriter, Source, Stager
 from lorawatch.engine.carrying import Carrier
 from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.health import Health
@@ -34,9 +35,13 @@ from lorawatch.journal import places
 from lorawatch.journal.database import Database
 from lorawatch.journal.servers import ServerMemory
 from lorawatch.looking import examiner_of
+from lorawatch.sources.aitoolkit import AIToolkitSource
+from lorawatch.sources.aitoolkit_api import AIToolkitApi
+from lorawatch.sources.fetching import Fetcher
 from lorawatch.sources.folder import FolderSource
 from lorawatch.sources.mounts import is_local
 from lorawatch.sources.watching import WatchHub
+from lorawatch.transport.http import HttpClient, HttpSettings
 
 # Leases name the process that holds them: "daemon-..." is freed when the next daemon takes the lock.
 DAEMON = "daemon"
@@ -124,7 +129,9 @@ def build_service(config: Config, journal: Database, tally: Tally) -> Service:
         verdict_key=verdict_key_of(config),
     )
     parts = _Parts(config, journal, routes, health, staged, bell, tally, settings, hub, stop)
-    intakes = [_intake(parts, directory) for directory in config.watch.directories]
+    sources: list[Source] = [_folder(parts, directory) for directory in config.watch.directories]
+    sources += [_fetched(parts, source) for source in config.sources if source.enabled]
+    intakes = [_intake(parts, source) for source in sources]
     by_root = {intake.root: intake for intake in intakes}
 
     def is_root_trusted(root: str) -> bool:
@@ -159,9 +166,9 @@ class _Parts:
     stop: threading.Event
 
 
-def _intake(parts: _Parts, directory: str) -> Intake:
+def _folder(parts: _Parts, directory: str) -> FolderSource:
     watch = parts.config.watch
-    source = FolderSource(
+    return FolderSource(
         directory,
         mode=watch.mode,
         include=watch.include,
@@ -169,6 +176,24 @@ def _intake(parts: _Parts, directory: str) -> Intake:
         max_header_bytes=parts.config.inspect.max_header_bytes,
         hub=parts.hub,
     )
+
+
+def _fetched(parts: _Parts, source: SourceConfig) -> AIToolkitSource:
+    """Return a source that keeps what it fetches in the state directory."""
+    spool = os.path.join(parts.config.state_directory, "spool", source.name)
+    settings = HttpSettings(
+        url=source.url,
+        token=token_for(source, os.environ).get_secret_value(),
+        connect_timeout_seconds=source.connect_timeout_seconds,
+        read_timeout_seconds=source.read_timeout_seconds,
+        verify_tls=source.verify_tls,
+    )
+    memory = ServerMemory(parts.journal, f"source {source.name} {source.url}")
+    fetcher = Fetcher(AIToolkitApi(HttpClient(settings)), spool, poll_seconds=source.poll_seconds, memory=memory)
+    return AIToolkitSource(_folder(parts, spool), fetcher)
+
+
+def _intake(parts: _Parts, source: Source) -> Intake:
     reader = Reader(
         source=source,
         examiner=examiner_of(parts.config),

@@ -53,8 +53,8 @@ class Diary(Waypoints):
         self.resumed_at.append(sent_bytes)
 
 
-def open_destination(
-    server: McpServer,
+def open_destination_at(
+    url: str,
     *,
     memory: DictionaryMemory | None = None,
     api: str = "auto",
@@ -63,10 +63,15 @@ def open_destination(
     parallel_chunks: int = 1,
     token: str = "",
     read_timeout_seconds: float = 5,
+    verify_tls: bool = True,
 ) -> ComfyUIMcpDestination:
     memory = memory or DictionaryMemory()
     settings = HttpSettings(
-        server.url, token=token, connect_timeout_seconds=2, read_timeout_seconds=read_timeout_seconds
+        url,
+        token=token,
+        connect_timeout_seconds=2,
+        read_timeout_seconds=read_timeout_seconds,
+        verify_tls=verify_tls,
     )
     return ComfyUIMcpDestination(
         name="there",
@@ -76,6 +81,10 @@ def open_destination(
         parallel_chunks=parallel_chunks,
         memory=memory,
     )
+
+
+def open_destination(server: McpServer, **options: Any) -> ComfyUIMcpDestination:
+    return open_destination_at(server.url, **options)
 
 
 def send(destination: ComfyUIMcpDestination, consignment: Consignment) -> RemoteFile:
@@ -101,11 +110,15 @@ def daemon_for(
 ) -> Lorawatch:
     """A daemon that watches `outputs` and delivers to the server in small chunks."""
     (tmp_path / "outputs").mkdir(exist_ok=True)
+    if "chunk_bytes" not in lines:
+        lines += f"\nchunk_bytes = {CHUNK_BYTES}"
+    if "read_timeout" not in lines:
+        lines += "\nread_timeout_seconds = 5"
     config = (
         f'[watch]\ndirectories = ["{tmp_path / "outputs"}"]\nquiet_seconds = 0.2\n'
         f"[retry]\nfirst_seconds = 0.1\n{retry}\n"
         f'[[destinations]]\nname = "box"\nkind = "comfyui-mcp"\nurl = "{server.url}"\n'
-        f"direct_limit_bytes = 0\nchunk_bytes = {CHUNK_BYTES}\nread_timeout_seconds = 5\n{lines}\n"
+        f"direct_limit_bytes = 0\n{lines}\n"
     )
     return Lorawatch(tmp_path, config=config, **options)
 

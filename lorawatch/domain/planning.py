@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 from lorawatch.domain.errors import DeliveryRefusedError
 from lorawatch.domain.model import Artifact, Facts, Placement, RemoteFile
@@ -29,13 +30,13 @@ _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 def step_of(path: str) -> int | None:
     """Return the training step in a file's name (`cat_000000250.safetensors` → 250); None for a final file."""
-    match = _STEP.fullmatch(_stem(path))
+    match = _step_match(_stem(path))
     return int(match["step"]) if match else None
 
 
 def series_of(path: str) -> str:
     """Return what the step checkpoints and the final file of one training run have in common."""
-    match = _STEP.fullmatch(_stem(path))
+    match = _step_match(_stem(path))
     series = match["series"] + (match["half"] or "") if match else _stem(path)
     return os.path.join(os.path.dirname(path), series)
 
@@ -192,6 +193,11 @@ def resolve(
         "skip": Resolution.SKIP,
         "keep-both": Resolution.KEEP_BOTH,
     }[on_conflict]
+
+
+@lru_cache(maxsize=1024)  # asked several times for each file
+def _step_match(stem: str) -> re.Match[str] | None:
+    return _STEP.fullmatch(stem)
 
 
 def _stem(path: str) -> str:

@@ -4,7 +4,7 @@ Implementations live in sources/, destinations/ and inspection/; app.py puts the
 concrete class, because there is one: the engine names it directly.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,11 @@ class Stop(Protocol):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the work is to end, at most `timeout` seconds; return whether it is."""
+
+
+# (directory, [(name, inode, size in bytes, mtime in ns)]) → the names that need no further look. It is asked for a few
+# hundred files at a time, so that a hundred thousand known ones never become objects.
+Settled = Callable[[str, Sequence[tuple[str, int, int, int]]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +64,21 @@ class Source(Protocol):
     root: str
     is_local: bool  # a call that hangs on a local disk is our fault; on a network mount it is the network's
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether a scan finds all that there is; False while the source still fetches some of it."""
+
     def start(self, on_hint: Callable[[Hint], None], on_overflow: Callable[[], None]) -> None:
         """Begin to send hints. Idempotent; never raises for a root that is missing: `supervise` tells."""
 
     def supervise(self) -> WatchState:
         """Check the root and the watch, and mend what can be mended. Cheap; called about once a second."""
 
-    def scan(self, below: str | None = None) -> Iterator[Candidate]:
+    def scan(self, below: str | None = None, *, settled: Settled | None = None) -> Iterator[Candidate]:
         """Yield every file below a directory (default: the root) whose name may be a LoRA's, with its version.
 
-        Hidden names are left out. A directory that cannot be read is reported through `unreadable`, not raised.
+        Regular files that `settled` names are left out, and so are hidden names. A directory that cannot be read is
+        reported through `unreadable`, not raised.
         """
 
     def unreadable(self) -> dict[str, str]:

@@ -54,6 +54,7 @@ class Candidates:
         desk: VerdictDesk,
         journal: Database,
         settings: IntakeSettings,
+        is_reading_enough: bool,
         is_root_trusted: Callable[[], bool],
     ) -> None:
         self.tracker = Tracker()
@@ -63,6 +64,7 @@ class Candidates:
         self._desk = desk
         self._journal = journal
         self._settings = settings
+        self._is_reading_enough = is_reading_enough  # the reading itself finds out whether a file is whole
         self._is_root_trusted = is_root_trusted
         self._checkpoints = CheckpointFilter(settings.checkpoints, source)
 
@@ -113,7 +115,12 @@ class Candidates:
         return True
 
     def _settle(self, tracked: Tracked) -> None:
+        """Have a candidate read if its writer is done; a close is believed as long as the reading bears it out."""
         candidate = tracked.candidate
+        if candidate.is_closed and self._is_reading_enough and not tracked.is_doubted:
+            self._desk.announce_detected(tracked)
+            self._read(tracked)
+            return
         try:
             observation = self._source.observe(candidate)
         except FileRejectedError as error:
@@ -158,6 +165,7 @@ class Candidates:
     def take_readings(self, readings: Sequence[Reading]) -> None:
         """Record the verdicts on versions that are still the pending ones; look again at what changed."""
         current: list[Reading] = []
+        doubted: list[Tracked] = []
         unread: list[tuple[Tracked, Unread]] = []
         for reading in readings:
             tracked = self.tracker.get(reading.candidate.path)
@@ -166,6 +174,8 @@ class Candidates:
                     self._desk.drop_staged(reading)
             elif isinstance(reading, Unread):
                 unread.append((tracked, reading))
+            elif isinstance(reading, Refused) and self._is_doubtful(tracked, reading):
+                doubted.append(tracked)
             else:
                 current.append(reading)
         if current:
@@ -174,6 +184,14 @@ class Candidates:
                 self.tracker.drop(reading.candidate.path)
         for tracked, each in unread:
             self._take_unread(tracked, each)
+        for tracked in doubted:
+            tracked.is_reading, tracked.is_doubted = False, True
+            self._settle(tracked)
+
+    def _is_doubtful(self, tracked: Tracked, refused: Refused) -> bool:
+        """Return whether a file was read on its writer's close alone: what is wrong may be that it is not done."""
+        was_believed = tracked.is_reading and tracked.candidate.is_closed and not tracked.is_doubted
+        return was_believed and self._is_reading_enough and refused.rejection.state == "rejected"
 
     def _take_unread(self, tracked: Tracked, unread: Unread) -> None:
         tracked.is_reading = False

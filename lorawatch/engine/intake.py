@@ -16,11 +16,12 @@ from lorawatch.domain.errors import JournalError, StoppedError
 from lorawatch.domain.ports import Hint, Source, Stop
 from lorawatch.engine.candidates import MOST_PENDING, Candidates, Crash
 from lorawatch.engine.desk import VerdictDesk
-from lorawatch.engine.pairing import PATIENCE_SECONDS, PairWatch
+from lorawatch.engine.pairing import PairWatch
 from lorawatch.engine.reading import Reader, ReaderPool, Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
 from lorawatch.engine.settings import IntakeSettings
 from lorawatch.engine.surveying import Survey, Surveyor
+from lorawatch.engine.tracking import Newcomers
 from lorawatch.engine.watching import WatchReporter
 from lorawatch.events import Event, emit
 from lorawatch.journal import files
@@ -29,6 +30,8 @@ from lorawatch.journal.database import Database
 SUPERVISE_SECONDS = 1.0  # how soon a lost root is noticed; one stat each time
 READ_AHEAD = 64  # backlog files in memory at once; the rest waits in the journal
 MOST_HINTS = 20_000  # beyond this a full scan is cheaper and complete; inotify's own queue holds 16,384
+# A new name is nearly always closed by its writer at once or written for a while: looking right away helps neither.
+CREATED_PATIENCE_SECONDS = 0.05
 GROUP = 256  # messages handled, and verdicts recorded, together
 JOURNAL_RETRY_SECONDS = 5.0
 
@@ -76,10 +79,12 @@ class Intake:
             desk=desk,
             journal=journal,
             settings=settings,
+            is_reading_enough=reader.examiner.sees_gaps,
             is_root_trusted=lambda: self._watch.is_trusted,
         )
         self._tracker = self._candidates.tracker
         self._surveyor = surveyor(self._tracker.__contains__, self._touch_scan)
+        self._newcomers = Newcomers(CREATED_PATIENCE_SECONDS)
         self._is_rescan_asked = False
         self._is_surveyed = False
         self._is_queue_known_empty = False
@@ -110,12 +115,12 @@ class Intake:
 
     @property
     def is_queue_empty(self) -> bool:
-        """Return whether nothing waits in the journal to be looked at, and no message waits here."""
-        return self._is_queue_known_empty and self._mailbox.empty()
+        """Return whether nothing waits in the journal to be looked at, no message waits here, and none will come."""
+        is_idle = self._mailbox.empty() and not self._newcomers
+        return self._source.is_settled and self._is_queue_known_empty and is_idle
 
     def run(self) -> None:
         """Work until stopped; the thread's target. Nothing but the stop ends it."""
-        self._pool.start()
         is_begun = False
         while not self._stop.is_set():
             self._touch()
@@ -153,6 +158,7 @@ class Intake:
         if self._watch.is_present:
             self._survey_first()
         self.is_ready.set()
+        self._pool.start()  # only now: what it loads at first must not hold up the start
 
     def _survey_first(self) -> None:
         """Scan for the first time since the root is there; until then nothing is known to be new or gone."""
@@ -194,22 +200,19 @@ class Intake:
             elif isinstance(message, Crash):
                 self._candidates.take_crash(message)
         now = time.monotonic()
+        for path in self._newcomers.take_due(now):
+            self._candidates.look(path)
         self._candidates.look_at_due(now)
         if now >= self._next_supervision:
             self._supervise(now)
         self._scan_if_due(now)
         self._refill()
         if self._is_queue_known_empty:  # what is still to be read may be the other half
-            self._pairs.look(self._coming)
-
-    def _coming(self) -> list[str]:
-        """Return the paths that may be accepted soon."""
-        youngest = time.monotonic() - PATIENCE_SECONDS
-        return [each.candidate.path for each in self._tracker.all() if each.first_seen.monotonic > youngest]
+            self._pairs.look(self._tracker)
 
     def _take(self) -> list[_Message]:
         """Wait for messages until the next thing is due; return them, at most a group."""
-        dues = [self._next_supervision, self._next_reconcile, self._tracker.next_due()]
+        dues = [self._next_supervision, self._next_reconcile, self._tracker.next_due(), self._newcomers.next_due()]
         if self._source.polled():
             dues.append(self._next_poll)
         patience = min(due for due in dues if due is not None) - time.monotonic()
@@ -230,8 +233,11 @@ class Intake:
                 self._candidates.gone(hint.path)
         elif hint.is_directory:
             self._surveyor.again(hint.path, self._candidates.consider)
+        elif hint.is_closed:
+            self._newcomers.drop(hint.path)
+            self._candidates.look(hint.path, is_closed=True)
         else:
-            self._candidates.look(hint.path, is_closed=hint.is_closed)
+            self._newcomers.add(hint.path, time.monotonic())
 
     def _supervise(self, now: float) -> None:
         self._next_supervision = now + SUPERVISE_SECONDS

@@ -18,11 +18,14 @@ from lorawatch.engine.carrying import Carrier
 from lorawatch.engine.progress import LEASE_SECONDS
 from lorawatch.engine.settings import SMALL_BYTES
 from lorawatch.engine.sidecars import Sidecars
+from lorawatch.engine.staged import MOST_STAGED
 from lorawatch.events import Event, emit
 from lorawatch.journal import deliveries, upkeep
 
 # What another process put back (`retry`) is noticed through the journal within this time.
 LONGEST_SLEEP_SECONDS = 30.0
+# What is due but was claimed by the other lane first is not asked for again at once.
+SHORTEST_SLEEP_SECONDS = 0.05
 FAULT_PAUSE_SECONDS = 5.0
 NO_LIMIT = 1 << 62
 
@@ -150,7 +153,7 @@ class Lane:
             self._has_lost_claims = False
 
     def _claim(self) -> list[Delivery]:
-        """Claim staged copies first: they only want publishing; then whatever is due."""
+        """Claim what is due. Staged copies only want publishing: they go first, in one group, by the express lane."""
         carrier, journal = self._carrier, self._carrier.journal
         due = self._next_due()
         is_due = due is not None and due <= carrier.now()
@@ -163,9 +166,9 @@ class Lane:
         if not is_due:
             return []
         limit = self._route.destination.group_size
-        staged = carrier.staged.newest(self._route.name, limit=limit) if self._is_express or limit > 1 else []
+        staged = carrier.staged.newest(self._route.name, limit=limit if self._is_express else MOST_STAGED)
         with journal.write() as connection:
-            if staged:
+            if staged and self._is_express:
                 group = deliveries.claim(
                     connection, staged, now=carrier.now(), lease_seconds=LEASE_SECONDS, owner=self._owner
                 )
@@ -179,6 +182,7 @@ class Lane:
                 owner=self._owner,
                 limit=limit,
                 below=self._below,
+                besides=() if self._is_express else staged,
             )
 
     def _next_due(self) -> float | None:
@@ -192,7 +196,7 @@ class Lane:
         if due is None:
             return LONGEST_SLEEP_SECONDS
         wait = max(due - self._carrier.now(), 0.0) if until_probe is None else until_probe
-        return min(max(wait, 0.01), LONGEST_SLEEP_SECONDS)
+        return min(max(wait, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
 
     def _touch(self) -> None:
         self.work.touched_at = time.monotonic()

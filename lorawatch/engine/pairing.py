@@ -5,10 +5,11 @@ nothing up: a half alone is delivered like any other file.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from lorawatch.domain.pairing import pair_id_at
 from lorawatch.engine import announcing
+from lorawatch.engine.tracking import Tracker
 from lorawatch.journal import pairs
 from lorawatch.journal.database import Database
 
@@ -26,8 +27,8 @@ class PairWatch:
         self._now = now
         self._next_look_at = 0.0
 
-    def look(self, pending: Callable[[], Iterable[str]]) -> None:
-        """Report what has been alone for too long. `pending` gives the paths that may yet be accepted."""
+    def look(self, pending: Tracker) -> None:
+        """Report what has been alone for too long, unless the other half is just coming."""
         now = self._now()
         if self._next_look_at - LOOK_SECONDS <= now < self._next_look_at:  # below that, the clock was set back
             return
@@ -36,7 +37,8 @@ class PairWatch:
             alone = pairs.alone(connection, self._root, since=now - PATIENCE_SECONDS)
         if not alone:
             return
-        coming = {pair_id_at(path) for path in pending()}
+        youngest = time.monotonic() - PATIENCE_SECONDS
+        coming = {pair_id_at(each.candidate.path) for each in pending.all() if each.first_seen.monotonic > youngest}
         reported = [(pair_id, artifact) for pair_id, artifact in alone if pair_id not in coming]
         with self._journal.write() as connection:
             pairs.record_reported(connection, [pair_id for pair_id, _ in reported])

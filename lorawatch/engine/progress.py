@@ -72,7 +72,7 @@ class ProgressReport:
 
     def _record(self, sent_bytes: int, resume: str | None = None) -> None:
         try:
-            with self._journal.write() as connection:
+            with self._journal.write(is_durable=False) as connection:
                 deliveries.report_progress(
                     connection,
                     self._delivery.delivery_id,

@@ -87,7 +87,7 @@ class Reader:
     def _read_open(self, candidate: Candidate, descriptor: int) -> Reading:
         before = os.fstat(descriptor)
         examination = self.examiner.begin(descriptor, name=os.path.basename(candidate.path))
-        wanted, refusal = self._wanted(candidate, examination.facts)
+        wanted, refusal = self._wanted(examination.facts)
         if not wanted:
             code, reason = refusal
             return Refused(candidate, Rejection("skipped", code, reason, examination.facts))
@@ -105,19 +105,11 @@ class Reader:
             raise
         return Accepted(candidate, sha256, facts, staged, route.name if route and staged else None)
 
-    def _wanted(self, candidate: Candidate, facts: Facts) -> tuple[list[Route], tuple[str, str]]:
-        """Return the routes that want this file; if there is none, why."""
-        with self.journal.read() as connection:
-            ignoring = places.ignoring(connection, candidate.path, candidate.version)
-        refusal = ("no-destination", "no destination is enabled")
-        wanted = []
-        for route in self.routes:
-            refused = route.refusal(facts)
-            if refused:
-                refusal = refused
-            elif route.destination_id not in ignoring:
-                wanted.append(route)
-        return wanted, refusal
+    def _wanted(self, facts: Facts) -> tuple[list[Route], tuple[str, str]]:
+        """Return the routes that want files like this; if there is none, why."""
+        refusals = [route.refusal(facts) for route in self.routes]
+        wanted = [route for route, refused in zip(self.routes, refusals, strict=True) if refused is None]
+        return wanted, next(filter(None, refusals), ("no-destination", "no destination is enabled"))
 
     def _route_to_stage_for(self, candidate: Candidate, facts: Facts, wanted: Sequence[Route]) -> Route | None:
         """Choose the local destination whose copy is made while the verdict is pending; None if that could be in vain.
@@ -224,6 +216,7 @@ class ReaderPool:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, tickets: "queue.PriorityQueue[_Ticket]") -> None:
+        self._reader.examiner.warm_up()
         while True:
             candidate = tickets.get().candidate
             if candidate is None or self._reader.stop.is_set():

@@ -47,6 +47,11 @@ class Route:
         """The destination's name."""
         return self.destination.name
 
+    @property
+    def wants(self) -> str:
+        """What the filters let through, as the journal remembers it: another text is another choice."""
+        return f"kinds {_listed(self.kinds)}; families {_listed(self.families)}"
+
     def refusal(self, facts: Facts) -> tuple[str, str] | None:
         """Return (code, reason) if files like this are not for this destination."""
         if self.kinds is not None and facts.kind not in self.kinds:
@@ -64,6 +69,10 @@ class EngineSettings:
     intake: IntakeSettings
     retry: RetrySettings
     process: str  # names this process in leases; unique per start
+
+
+def _listed(names: frozenset[str] | None) -> str:
+    return "any" if names is None else ", ".join(sorted(names))
 
 
 def is_step(artifact: Artifact) -> bool:

@@ -5,7 +5,7 @@ destinations, and finds out what is gone. It reads no file.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -43,7 +43,8 @@ class Surveyor:
     now: Callable[[], float]
     is_pending: Callable[[str], bool]
     touch: Callable[[], None]  # called for every page: the scan is alive
-    _unpaired: list[Route] = field(default_factory=list)
+    _unpaired: list[Route] = field(default_factory=list)  # destinations that have never met the source
+    _changed: list[Route] = field(default_factory=list)  # those that want other files than when they last did
     _began_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -55,17 +56,19 @@ class Surveyor:
         A blank root of which something is owed (`is_owed`) is taken for a missing disk: nobody is introduced to it.
         """
         with self.journal.write() as connection:
-            self._unpaired = [
-                route
+            wanted = {
+                route.destination_id: places.wants_of_pairing(connection, self.source.root, route.destination_id)
                 for route in self.routes
-                if not places.is_paired(connection, self.source.root, route.destination_id)
-            ]
+            }
+            self._unpaired = [route for route in self.routes if wanted[route.destination_id] is None]
+            self._changed = [route for route in self.routes if wanted[route.destination_id] not in {None, route.wants}]
             if self._unpaired and self.settings.is_existing_delivered:
                 files.requeue(connection, self.source.root, state="ignored")
         survey = Survey()
-        for page in self._pages(None):
+        is_all_needed = bool(self._unpaired) and not self.settings.is_existing_delivered
+        for page in self._pages(None, survey, is_all_needed=is_all_needed):
             fresh = self._fresh(page)
-            self._count(survey, page, fresh)
+            self._count(survey, fresh)
             self._queue(fresh, page, is_backlog=True)
         survey.is_root_blank = survey.file_count == 0 and _is_blank(self.source.root)
         if not (survey.is_root_blank and is_owed):
@@ -75,9 +78,9 @@ class Surveyor:
     def again(self, below: str | None, on_fresh: Callable[[Candidate], bool]) -> Survey:
         """Scan again. `on_fresh` takes what is new, or returns False to have it queued in the journal."""
         survey = Survey()
-        for page in self._pages(below):
+        for page in self._pages(below, survey, is_all_needed=False):
             fresh = [candidate for candidate in self._fresh(page) if not self.is_pending(candidate.path)]
-            self._count(survey, page, fresh)
+            self._count(survey, fresh)
             self._queue([candidate for candidate in fresh if not on_fresh(candidate)], page, is_backlog=False)
         survey.is_root_blank = below is None and survey.file_count == 0 and _is_blank(self.source.root)
         return survey
@@ -96,10 +99,20 @@ class Surveyor:
         except SourceError:
             return True
 
-    def _pages(self, below: str | None) -> Iterator[list[Candidate]]:
-        candidates = iter(self.source.scan(below))
+    def _pages(self, below: str | None, survey: Survey, *, is_all_needed: bool) -> Iterator[list[Candidate]]:
+        """Yield the candidates in pages; what is settled is left out already by the scan, unless all are needed."""
+
+        def settled(directory: str, sightings: Sequence[tuple[str, int, int, int]]) -> Collection[str]:
+            self.touch()
+            with self.journal.read() as connection:
+                names = files.settled(connection, directory, sightings, verdict_key=self.settings.verdict_key)
+            survey.file_count += len(names)
+            return names
+
+        candidates = iter(self.source.scan(below, settled=None if is_all_needed else settled))
         while page := list(islice(candidates, PAGE)):
             self.touch()
+            survey.file_count += len(page)
             yield page
 
     def _fresh(self, page: Sequence[Candidate]) -> list[Candidate]:
@@ -116,8 +129,7 @@ class Surveyor:
         return fresh
 
     @staticmethod
-    def _count(survey: Survey, page: Sequence[Candidate], fresh: Sequence[Candidate]) -> None:
-        survey.file_count += len(page)
+    def _count(survey: Survey, fresh: Sequence[Candidate]) -> None:
         survey.new_count += len(fresh)
         survey.new_bytes += sum(candidate.version.size_bytes for candidate in fresh)
 
@@ -149,22 +161,23 @@ class Surveyor:
             files.record(connection, records, now=self.now())
 
     def _introduce(self, on_planned: Callable[[list[Recorded]], None]) -> None:
-        """Plan what is known already for destinations that are new here, and remember that they have met."""
-        if self._unpaired and self.settings.is_existing_delivered:
-            self._plan_known(on_planned)
+        """Plan what is known already for destinations to which it is new, and remember that they have met."""
+        routes = [*self._changed, *(self._unpaired if self.settings.is_existing_delivered else [])]
+        if routes:
+            self._plan_known(routes, on_planned)
         with self.journal.write() as connection:
-            for route in self._unpaired:
-                places.pair(connection, self.source.root, route.destination_id, now=self.now())
-        self._unpaired = []
+            for route in (*self._changed, *self._unpaired):
+                places.pair(connection, self.source.root, route.destination_id, wants=route.wants, now=self.now())
+        self._unpaired, self._changed = [], []
 
-    def _plan_known(self, on_planned: Callable[[list[Recorded]], None]) -> None:
+    def _plan_known(self, routes: Sequence[Route], on_planned: Callable[[list[Recorded]], None]) -> None:
         with self.journal.read() as connection:
             pages = files.current_artifacts(connection, self.source.root)
             while page := list(islice(pages, PAGE)):
                 group = [Recorded(artifact) for artifact in page if self.is_there(artifact.path)]
                 with self.journal.write() as writing:
                     for recorded in group:
-                        for route in self._unpaired:
+                        for route in routes:
                             plan_route(writing, recorded, route, self.settings, now=self.now())
                 on_planned([recorded for recorded in group if recorded.planned])
 

@@ -17,6 +17,41 @@ class Tracked:
     is_announced: bool = False  # file.detected was said
     recorded_state: str | None = None  # what the journal was told last
     is_reading: bool = False
+    is_doubted: bool = False  # it was read on its writer's word alone, and was not whole
+
+
+class Newcomers:
+    """Names that appeared and were not closed yet, each with the monotonic time at which it is looked at."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._dues: dict[str, float] = {}  # in the order of their times: the patience is the same for all
+
+    def __len__(self) -> int:
+        return len(self._dues)
+
+    def add(self, path: str, now: float) -> None:
+        """Take note of a name."""
+        self._dues.setdefault(path, now + self._patience_seconds)
+
+    def drop(self, path: str) -> None:
+        """Forget a name: it is being looked at."""
+        self._dues.pop(path, None)
+
+    def next_due(self) -> float | None:
+        """Return when the next one is to be looked at."""
+        return next(iter(self._dues.values()), None)
+
+    def take_due(self, now: float) -> list[str]:
+        """Return the names to be looked at now."""
+        taken = []
+        for path, due in self._dues.items():
+            if due > now:
+                break
+            taken.append(path)
+        for path in taken:
+            del self._dues[path]
+        return taken
 
 
 class Tracker:
@@ -42,7 +77,8 @@ class Tracker:
         if tracked is None:
             tracked = self._by_path[candidate.path] = Tracked(candidate, now)
         elif tracked.candidate.version != candidate.version:
-            tracked.candidate, tracked.first_seen, tracked.is_reading = candidate, now, False
+            tracked.candidate, tracked.first_seen = candidate, now
+            tracked.is_reading = tracked.is_doubted = False
         else:
             tracked.candidate = replace(
                 candidate,

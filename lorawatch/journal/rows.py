@@ -9,6 +9,7 @@ from typing import Any
 from lorawatch.domain.model import Artifact, Delivery, DeliveryState, Facts, Finding, Version
 
 _INODE_WRAP = 1 << 64
+_FACT_NAMES = frozenset(field.name for field in dataclasses.fields(Facts))
 
 
 def milliseconds(at: float) -> int:
@@ -33,15 +34,17 @@ def version_of(inode: int, size_bytes: int, mtime_ns: int) -> Version:
 
 def facts_to_text(facts: Facts) -> str:
     """Return facts as JSON, without what is empty."""
-    return json.dumps({key: value for key, value in dataclasses.asdict(facts).items() if value})
+    stored = {name: value for name in _FACT_NAMES if (value := getattr(facts, name))}
+    if facts.findings:
+        stored["findings"] = [dataclasses.asdict(finding) for finding in facts.findings]
+    return json.dumps(stored)
 
 
 def facts_from_text(text: str) -> Facts:
     """Read facts; keys of other versions of this program are passed over."""
     stored: dict[str, Any] = json.loads(text)
-    names = {field.name for field in dataclasses.fields(Facts)}
     values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in names
+        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in _FACT_NAMES
     }
     values["findings"] = tuple(Finding(**finding) for finding in stored.get("findings", ()))
     return Facts(**values)

@@ -32,14 +32,14 @@ class Wish:
     to: str | None = None
 
 
-def choose(wish: Wish, *, system_file: str = SYSTEM_FILE) -> tuple[Config, str | None]:
-    """Return the configuration and the text to write; None: the file stays as it is. Raises ConfigurationError."""
+def choose(wish: Wish, *, system_file: str = SYSTEM_FILE) -> tuple[Config, str]:
+    """Return the configuration and the text of its file, as it is to be. Raises ConfigurationError."""
     present = _text_of(system_file)
     if present is not None:
         text = _with_state(present)
         config = _config_of(text, system_file)
         _refuse_contradiction(wish, config, present, system_file)
-        return config, None if text == present else text
+        return config, text
     if wish.file is not None and os.path.abspath(wish.file) != system_file:
         text = _with_state(_taken_over(wish.file))
     else:

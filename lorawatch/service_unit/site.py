@@ -16,7 +16,7 @@ class Site:
     """One machine. Paths are absolute; `command` is what starts the program."""
 
     config: Config
-    config_text: str | None  # to be written; None: the file is right as it is
+    config_text: str  # of the file, as it is to be
     user: str
     group: str
     is_user_there: bool

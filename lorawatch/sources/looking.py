@@ -99,7 +99,9 @@ def _flaw(mode: int, real_path: str, path: str, root: str) -> FileRejectedError 
             code="not-a-regular-file",
             fix="remove or rename it, or name it in watch.exclude",
         )
-    if not real_path.startswith(os.path.join(os.path.realpath(root), "")):
+    # Where the path has no link in it there is nothing to resolve: that is nearly always, and the root's own
+    # resolution would cost as much as all the rest of a look.
+    if real_path != path and not real_path.startswith(os.path.join(os.path.realpath(root), "")):
         return FileRejectedError(
             f"{path} is a link to {real_path}, which lies outside of {root}",
             code="symlink-outside",

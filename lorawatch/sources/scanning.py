@@ -13,11 +13,16 @@ import pathspec
 
 from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate, Version
+from lorawatch.domain.ports import Settled
 from lorawatch.sources.looking import sight, version_of
 
 # "**/*.safetensors" and "*.safetensors": any name that ends so.
 _ANY_WITH_SUFFIX = re.compile(r"(?:\*\*/)?\*(?P<suffix>\.[^*?\[\]\\/!]*[^*?\[\]\\/!\s])")
 _NAMED_GROUP = re.compile(r"\(\?P<\w+>")
+
+PAGE = 500  # entries held at once, however many a directory has
+_TYPE = 0o170000  # stat.S_IFMT's mask; the call would cost more than the comparison
+_Entry = tuple[str, os.stat_result]
 
 
 class NameFilter:
@@ -56,28 +61,37 @@ def _translate(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile(combined, re.DOTALL)
 
 
-def scan_tree(directory: str, *, root: str, wanted: NameFilter, unreadable: dict[str, str]) -> Iterator[Candidate]:
+def scan_tree(
+    directory: str,
+    *,
+    root: str,
+    wanted: NameFilter,
+    unreadable: dict[str, str],
+    settled: Settled | None = None,
+) -> Iterator[Candidate]:
     """Yield what has a wanted name below a directory; note in `unreadable` where that cannot be told, and why."""
     pending = [directory]
     while pending:
         current = pending.pop()
         try:
             with os.scandir(current) as entries:
-                yield from _wanted_entries(entries, pending, root, wanted.wants)
+                for files in _pages(entries, pending, root, wanted.wants):
+                    yield from _candidates(current, files, root, settled)
         except OSError as error:
             # A directory that is gone holds nothing; a root that is gone says nothing about its files.
             if not isinstance(error, FileNotFoundError | NotADirectoryError) or current == root:
                 unreadable[current] = error.strerror or str(error)
 
 
-def _wanted_entries(
+def _pages(
     entries: Iterator[os.DirEntry[str]], pending: list[str], root: str, is_wanted: Callable[[str, int], bool]
-) -> Iterator[Candidate]:
-    """Yield the candidates of one directory and put its sub-directories on `pending`. Raises OSError.
+) -> Iterator[list[_Entry]]:
+    """Yield the wanted entries of one directory a page at a time, and put its sub-directories on `pending`.
 
-    This is the loop that runs a hundred thousand times: no call in it that could be outside.
+    This is the loop that runs a hundred thousand times: no call in it that could be outside. Raises OSError.
     """
     start = len(os.path.join(root, ""))
+    page: list[_Entry] = []
     for entry in entries:
         path = entry.path
         if entry.name[0] == ".":
@@ -87,9 +101,29 @@ def _wanted_entries(
         if not is_wanted(path, start):
             continue
         try:
-            status = entry.stat(follow_symlinks=False)
+            page.append((entry.name, entry.stat(follow_symlinks=False)))
         except FileNotFoundError:  # removed since it was listed
             continue
+        if len(page) == PAGE:
+            yield page
+            page = []
+    yield page
+
+
+def _candidates(directory: str, page: Sequence[_Entry], root: str, settled: Settled | None) -> Iterator[Candidate]:
+    """Make candidates of those entries of a page that are not settled."""
+    regular = [
+        (name, status.st_ino, status.st_size, status.st_mtime_ns)
+        for name, status in page
+        if status.st_mode & _TYPE == stat.S_IFREG
+    ]
+    known = settled(directory, regular) if settled is not None and regular else ()
+    if len(known) == len(page):
+        return
+    for name, status in page:
+        if name in known:
+            continue
+        path = os.path.join(directory, name)
         if stat.S_ISREG(status.st_mode):
             version = Version(status.st_ino, status.st_size, status.st_mtime_ns)
             yield Candidate(root, path, version, status.st_ctime_ns)

@@ -1,15 +1,14 @@
 """One HTTP call: a connection kept alive, time-outs, bounded answers, and the short retry loop.
 
-The only user of requests. Destinations, sources and ComfyUI's client call it, on lane and helper threads, several at
-once. Every exception of requests and urllib3 becomes a CallError here and nowhere else. It follows no redirect to
-another host, logs nothing, keeps no cookie, and never shows the token.
+With http_failures.py the only user of requests. Destinations, sources and ComfyUI's client call it, on lane and
+helper threads, several at once. It follows no redirect to another host, logs nothing, keeps no cookie, and never
+shows the token.
 """
 
 import email.utils
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
@@ -24,6 +23,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_resu
 from lorawatch.domain.errors import StoppedError
 from lorawatch.domain.ports import Stop
 from lorawatch.transport.calls import CallError, Failure
+from lorawatch.transport.http_failures import foreign_errors
 
 # A listing of 50,000 LoRAs has about 10 MB; nothing that a server should say is longer.
 MOST_ANSWER_BYTES = 32 << 20
@@ -39,7 +39,7 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
 class Body(Protocol):
-    """A request body whose length is known and which can be produced again: bytes, or pieces."""
+    """A request body in pieces, whose length is known and which can be produced again."""
 
     def __len__(self) -> int: ...
 
@@ -93,12 +93,15 @@ class HttpClient:
         self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
         self._session = requests.Session()
         self._session.auth = _Bearer(settings.token)
-        self._session.verify = settings.verify_tls
         self._session.headers["User-Agent"] = "lorawatch"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_maxsize=settings.connections)  # its max_retries is 0: the loop is below
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
+        # Proxies and certificates as the environment says; asked once, for it costs a tenth of sending a chunk.
+        self._environment = self._session.merge_environment_settings(
+            settings.url, proxies={}, stream=True, verify=settings.verify_tls, cert=None
+        )
         if not settings.verify_tls:  # the user has said so: no warning at every call
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -106,14 +109,16 @@ class HttpClient:
         """Ask for a page. Raises CallError and StoppedError."""
         return self._repeat(lambda: self._call("GET", route, None), is_repeatable=True, stop=stop)
 
-    def post(self, route: str, body: Body, *, is_repeatable: bool, stop: Stop | None = None) -> Answer:
+    def post(self, route: str, body: Body | bytes, *, is_repeatable: bool, stop: Stop | None = None) -> Answer:
         """Send JSON. `is_repeatable` says that carrying it out twice does no harm. Raises CallError and StoppedError.
 
         What was surely not carried out (no connection, 429, 503) is repeated in any case.
         """
         return self._repeat(lambda: self._call("POST", route, body), is_repeatable=is_repeatable, stop=stop)
 
-    def download(self, route: str, body: Body, sink: Callable[[bytes], None], *, stop: Stop | None = None) -> Answer:
+    def download(
+        self, route: str, body: Body | bytes, sink: Callable[[bytes], object], *, stop: Stop | None = None
+    ) -> Answer:
         """Send JSON and hand the answer over piece by piece; the returned Answer is empty if `sink` took it.
 
         An answer that is no success is returned whole, as from `post`. It is not repeated.
@@ -156,12 +161,17 @@ class HttpClient:
         return answer
 
     def _call(
-        self, method: str, route: str, body: Body | None, *, read: Callable[[requests.Response], bytes] | None = None
+        self,
+        method: str,
+        route: str,
+        body: Body | bytes | None,
+        *,
+        read: Callable[[requests.Response], bytes] | None = None,
     ) -> Answer:
         url = self.url + route
         for _ in range(MOST_REDIRECTS + 1):
             called = f"{method} {url}"
-            with _foreign_errors(called), self._send(method, url, body) as response:
+            with foreign_errors(called), self._send(method, url, body) as response:
                 answer = Answer(
                     called,
                     response.status_code,
@@ -175,16 +185,15 @@ class HttpClient:
             url = _same_host(url, location, called)
         raise CallError(Failure.UNREADABLE, f"{method} {self.url + route}: redirected more than {MOST_REDIRECTS} times")
 
-    def _send(self, method: str, url: str, body: Body | None) -> requests.Response:
-        return self._session.request(
+    def _send(self, method: str, url: str, body: Body | bytes | None) -> requests.Response:
+        request = requests.Request(
             method,
             url,
-            data=body,  # type: ignore[arg-type]  # the stubs want read(); what is iterable and has a length will do
+            data=body,  # what is iterable and has a length is sent piece by piece
             headers={"Content-Type": "application/json"} if body is not None else None,
-            timeout=self._timeouts,
-            allow_redirects=False,
-            stream=True,
         )
+        prepared = self._session.prepare_request(request)
+        return self._session.send(prepared, timeout=self._timeouts, allow_redirects=False, **self._environment)
 
 
 class _Bearer(AuthBase):
@@ -197,45 +206,6 @@ class _Bearer(AuthBase):
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
-
-
-@contextmanager
-def _foreign_errors(called: str) -> Iterator[None]:
-    """Turn whatever requests or urllib3 raise into a CallError: the one boundary."""
-    try:
-        yield
-    except requests.exceptions.SSLError as error:
-        fix = "correct the certificate, or set verify_tls = false for a server you trust"
-        raise CallError(Failure.NOT_CONNECTED, f"{called}: TLS failed: {_cause(error)}", fix=fix) from error
-    except requests.exceptions.ConnectTimeout as error:
-        raise CallError(Failure.NOT_CONNECTED, f"{called}: no connection in time") from error
-    except requests.exceptions.Timeout as error:
-        raise CallError(Failure.TIMED_OUT, f"{called}: no answer in time") from error
-    except requests.exceptions.ConnectionError as error:
-        raise _connection_failure(error, called) from error
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise CallError(Failure.LOST, f"{called}: {_cause(error)}") from error
-
-
-def _connection_failure(error: requests.exceptions.ConnectionError, called: str) -> CallError:
-    """Tell a connection that never was from one that broke; requests gives both one name."""
-    reason = error.args[0] if error.args else error
-    while isinstance(reason, urllib3.exceptions.MaxRetryError) and reason.reason is not None:
-        reason = reason.reason
-    if isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProxyError):
-        return CallError(Failure.NOT_CONNECTED, f"{called}: {_cause(reason)}")
-    if isinstance(reason, urllib3.exceptions.ReadTimeoutError | TimeoutError):
-        return CallError(Failure.TIMED_OUT, f"{called}: no answer in time")
-    return CallError(Failure.LOST, f"{called}: the connection broke: {_cause(error)}")
-
-
-def _cause(error: object) -> str:
-    """Return the innermost reason in the system's words; the wrapping of the libraries helps nobody."""
-    while isinstance(error, BaseException) and (error.__cause__ or error.__context__):
-        error = error.__cause__ or error.__context__
-    if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _read(response: requests.Response) -> bytes:

@@ -14,6 +14,7 @@ from tests.benchmarks.costs import measure_idle, measure_memory
 from tests.benchmarks.measuring import MEGABYTE, Report, Settings
 from tests.benchmarks.reflink import measure_reflink
 from tests.benchmarks.starting import measure_help, measure_start
+from tests.benchmarks.upload import measure_upload
 
 BENCHMARKS: dict[str, Callable[[str, Settings], Report]] = {
     "large": measure_large,
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[str, Settings], Report]] = {
     "idle": measure_idle,
     "memory": measure_memory,
     "help": measure_help,
+    "upload": measure_upload,
 }
 
 

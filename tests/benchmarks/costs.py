@@ -4,11 +4,10 @@ import time
 
 from tests.benchmarks.arrival import carry
 from tests.benchmarks.carriers import Carrier, Command, LorawatchCarrier
-from tests.benchmarks.measuring import Report, Sample, Settings, ratio, settle
+from tests.benchmarks.measuring import MEGABYTE, Report, Sample, Settings, ratio, settle
 from tests.factories import lora_bytes
 
 HUGE_BYTES = 1 << 30
-MEGA = 1_000_000
 
 
 def measure_idle(directory: str, settings: Settings) -> Report:
@@ -28,8 +27,8 @@ def measure_idle(directory: str, settings: Settings) -> Report:
     report.rows = [
         ("CPU seconds", f"{used:.2f}", "not measurable"),
         ("CPU share of one core", f"{used / wall:.2%}", "not measurable"),
-        ("RSS when ready", f"{ready_bytes / MEGA:.1f} MB", "≤ 64 MB"),
-        ("RSS after a delivery", f"{idle_bytes / MEGA:.1f} MB", "≤ 64 MB"),
+        ("RSS when ready", f"{ready_bytes / MEGABYTE:.1f} MB", "≤ 64 MB"),
+        ("RSS after a delivery", f"{idle_bytes / MEGABYTE:.1f} MB", "≤ 64 MB"),
     ]
     return report
 
@@ -48,17 +47,17 @@ def measure_memory(directory: str, settings: Settings) -> Report:
                 settle()
         peak_bytes = carrier.daemon.memory_bytes("VmHWM")
     report = Report(
-        f"{len(content) / MEGA:,.0f} MB in one file, median of {settings.rounds}",
+        f"{len(content) / MEGABYTE:,.0f} MB in one file, median of {settings.rounds}",
         ("", "seconds", "spread", "MB/s", "x cp", "peak RSS", "asked"),
     )
     for label, sample in samples.items():
-        peak = f"{peak_bytes / MEGA:.1f} MB" if label == "lorawatch" else ""
+        peak = f"{peak_bytes / MEGABYTE:.1f} MB" if label == "lorawatch" else ""
         report.rows.append(
             (
                 label,
                 f"{sample.median:.3f}",
                 sample.spread,
-                f"{len(content) / MEGA / sample.median:.0f}",
+                f"{len(content) / MEGABYTE / sample.median:.0f}",
                 ratio(sample.median, samples["cp"].median),
                 peak,
                 "≤ 90 MB" if label == "lorawatch" else "",

@@ -37,6 +37,7 @@ class Lorawatch:
         self.started_at = 0.0
 
     def start(self, *, tracer: tuple[str, ...] = ()) -> None:
+        """Start the process. A tracer must leave it our child, as `strace -D` does: `stop` signals what we started."""
         with self._events.open("wb") as events, self._words.open("wb") as words:
             self.started_at = time.perf_counter()
             self._process = subprocess.Popen(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorawatch.cli.program import program
 from tests.benchmarks.daemon import COMMAND, PROJECT, Lorawatch
-from tests.benchmarks.measuring import Report, Sample, Settings, ratio, settle
+from tests.benchmarks.measuring import Report, Sample, Settings, ratio, settle, wait_until
 from tests.factories import Tensor, lora_bytes
 
 FILES_PER_DIRECTORY = 1000
@@ -59,6 +59,7 @@ def measure_start(directory: str, settings: Settings) -> Report:
         report.rows.append((label, f"{sample.median:.3f}", sample.spread, ratio(sample.median, bare.median), asked))
     surplus = read["known"] - read["nothing"]
     report.notes = [
+        'they are known by existing = "ignore": remembered with their versions, never read',
         f"accepted or delivered again: {delivered} (asked: 0)",
         f"files opened: {_opened(daemon, watched)} (asked: 0)",
         f"bytes read beyond an empty start, the journal included: {surplus:,}, {surplus / count:.0f} per file",
@@ -117,10 +118,15 @@ def _opened(daemon: Lorawatch, watched: str) -> str:
     if not shutil.which("strace"):
         return "unknown, strace is not installed"
     trace = Path(watched).parent / "trace"
-    daemon.start(tracer=("strace", "-f", "-e", "trace=open,openat,openat2", "-o", str(trace)))
+    daemon.start(tracer=("strace", "-D", "-f", "-e", "trace=open,openat,openat2", "-o", str(trace)))
     daemon.wait_for("daemon.ready")
     daemon.stop()
+    wait_until(lambda: f"{daemon.pid} +++ exited" in _last_line(trace), "strace writes to the end")
     return str(trace.read_bytes().count(b'.safetensors"'))
+
+
+def _last_line(file: Path) -> str:
+    return (file.read_text(errors="replace").splitlines() or [""])[-1]
 
 
 def measure_help(directory: str, settings: Settings) -> Report:

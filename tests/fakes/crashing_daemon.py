@@ -22,8 +22,8 @@ def crash_at(moment: str, number: int) -> None:
     real_write = Database.write
 
     @contextmanager
-    def write(self: Database) -> Iterator[sqlite3.Connection]:
-        with real_write(self) as connection:
+    def write(self: Database, *, is_durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with real_write(self, is_durable=is_durable) as connection:
             yield connection
             present = next(numbers)  # one writer at a time: the journal's own lock is held
             if moment == "before" and present == number:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -87,6 +88,7 @@ class McpServer:
         gives_bytes: bool = True,
         has_chunks: bool = True,
         checks_size: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.dialect = dialect
@@ -100,6 +102,7 @@ class McpServer:
         self.gives_bytes = gives_bytes
         self.has_chunks = has_chunks
         self.checks_size = checks_size
+        self.tls = tls
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
         self.pages: list[str] = []
@@ -121,7 +124,7 @@ class McpServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         self._http = _HttpServer(("127.0.0.1", self._port), self)
@@ -286,6 +289,8 @@ class _HttpServer(ThreadingHTTPServer):
         self.owner = owner
         self._open: set[socket.socket] = set()
         super().__init__(address, _Handler)
+        if owner.tls is not None:
+            self.socket = owner.tls.wrap_socket(self.socket, server_side=True)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)

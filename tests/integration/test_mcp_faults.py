@@ -1,6 +1,8 @@
 """What servers and networks do to an upload, one fault at a time, against a real HTTP server."""
 
 import email.utils
+import ssl
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -442,3 +444,26 @@ def test_a_server_that_does_not_run_is_down(tmp_path: Path) -> None:
     with pytest.raises(DestinationDownError) as down:
         destination.probe(needed_bytes=0)
     assert down.value.code == "connection-failed"
+
+
+@pytest.mark.parametrize("told", [{"size": 3}, {"sha256": "ab" * 32}])
+def test_a_finish_that_tells_another_size_or_hash_is_not_believed(tmp_path: Path, told: dict[str, object]) -> None:
+    with sender_and_server(tmp_path) as (sender, server):
+        server.faults.append(Fault("finish", "answer", answer={"success": True, "result": told, "error": None}))
+        send(open_destination(server), sender.consignment(ONE))
+        assert stored(server) == ONE
+        assert server.count("start") == 2
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run(["openssl", *words.split()], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with sender_and_server(tmp_path, tls=context) as (sender, server):
+        with pytest.raises(DestinationDownError) as down:
+            open_destination(server).probe(needed_bytes=0)
+        assert down.value.code == "connection-failed"
+        assert "verify_tls" in down.value.fix
+        send(open_destination(server, verify_tls=False), sender.consignment(ONE))
+        assert stored(server) == ONE

@@ -154,3 +154,22 @@ def test_a_skipped_file_is_said_once_across_restarts_and_again_when_the_family_t
         assert daemon.stop() == 0
         assert not daemon.of("file.detected", file=lora)
         assert not daemon.of("file.skipped")  # the same verdict is no news
+
+
+def test_a_destination_that_wants_more_than_before_gets_what_others_have_got_already(scene: Scene) -> None:
+    other = scene.tmp_path / "other"
+    flux, qwen = scene.outputs / "flux.safetensors", scene.outputs / "qwen.safetensors"
+    save_in_place(flux, small_lora())
+    save_in_place(qwen, lora_bytes(family="qwen_image"))
+    daemon = scene.daemon(tables=scene.second_destination(other, 'families = ["flux.1"]'))
+    with daemon:
+        daemon.wait_for("delivery.delivered", count=3)
+        (other / "flux.safetensors").unlink()  # a person did not want it there
+        wider = scene.config(tables=scene.second_destination(other, 'families = ["flux.1", "qwen_image"]'))
+        (scene.tmp_path / "lorawatch.toml").write_text(wider)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("delivery.delivered", file=qwen, destination="other")
+        assert daemon.stop() == 0
+        assert len(daemon.of("file.accepted")) == 2  # nothing was read again
+    assert names(other) == ["qwen.safetensors"]
+    assert names(scene.loras) == ["flux.safetensors", "qwen.safetensors"]

@@ -96,7 +96,8 @@ def test_two_paths_with_the_same_bytes_share_a_name_until_one_of_them_changes(sc
         assert contents(scene.loras) == {NAME: A}
         deliver(daemon, one, B)
         both = {NAME: B, f"cat-{sha8(A)}.safetensors": A}
-        assert eventually(lambda: contents(scene.loras) == both, timeout=5), names(scene.loras)
+        daemon.wait_for("delivery.delivered", file=two, count=2)
+        assert contents(scene.loras) == both
 
 
 @pytest.mark.parametrize("on_conflict", ["keep-both", "overwrite", "skip"])
@@ -214,7 +215,8 @@ def test_two_paths_that_share_a_name_part_even_where_foreign_files_are_overwritt
         deliver(daemon, two, A)
         deliver(daemon, one, B)
         both = {NAME: B, f"cat-{sha8(A)}.safetensors": A}
-        assert eventually(lambda: contents(scene.loras) == both, timeout=5), names(scene.loras)
+        daemon.wait_for("delivery.delivered", file=two, count=2)
+        assert contents(scene.loras) == both
         deliver(daemon, two, C)
     assert contents(scene.loras) == {NAME: B, f"cat-{sha8(A)}.safetensors": C}
 

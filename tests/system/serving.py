@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,10 +47,7 @@ class Serving:
     """The service of one test. Every event it is asked for was said after it was made."""
 
     machine: Machine
-    cursor: str = field(default="")
-
-    def __post_init__(self) -> None:
-        self.cursor = self.machine.run("journalctl", "-n", "0", "--show-cursor").stdout.partition("cursor: ")[2].strip()
+    began_at: float = field(default_factory=time.time)
 
     def install(self, *options: str) -> str:
         """Install, or install again; return what it said."""
@@ -67,17 +66,22 @@ class Serving:
 
     def save(self, path: str, content: bytes, *, owner: str = TRAINER, mode: str = "0644") -> None:
         """Save a file as a trainer does: in full, with its mode, renamed to its name."""
-        folder, _, name = path.rpartition("/")
-        words = f"mkdir -p {folder} && umask 077 && cat > {folder}/.tmp{name} && chmod {mode} {folder}/.tmp{name}"
-        words += f" && chown {owner}: {folder}/.tmp{name} && mv {folder}/.tmp{name} {path}"
-        self.machine.run("sh", "-euc", words, stdin=content)
+        words = 'umask 022; mkdir -p "$1"; umask 077; cat > "$1/.tmp"; chmod "$3" "$1/.tmp"; chown "$4": "$1/.tmp"'
+        words += '; mv "$1/.tmp" "$1/$2"'
+        self.machine.run("sh", "-euc", words, "save", *os.path.split(path), mode, owner, stdin=content)
 
     def entries(self, event: str = "", **fields: str) -> list[Entry]:
         """Return the journal's entries of the unit, or those of one event with these fields."""
-        matches = [f"LORAWATCH_EVENT={event}"] if event else []
-        matches += [f"LORAWATCH_{name.upper()}={value}" for name, value in fields.items()]
-        words = ["journalctl", "-u", "lorawatch", "-o", "json", f"--after-cursor={self.cursor}", *matches]
-        return [json.loads(line) for line in self.machine.run(*words).stdout.splitlines()]
+        wanted = {"LORAWATCH_EVENT": event} if event else {}
+        wanted |= {f"LORAWATCH_{name.upper()}": value for name, value in fields.items()}
+        said = self.machine.run("journalctl", "-u", "lorawatch", "-o", "json", f"--since=@{int(self.began_at)}").stdout
+        entries: list[Entry] = [json.loads(line) for line in said.splitlines()]
+        return [
+            each
+            for each in entries
+            if int(each["__REALTIME_TIMESTAMP"]) >= self.began_at * 1e6
+            and all(each.get(name) == value for name, value in wanted.items())
+        ]
 
     def wait_for(self, event: str, *, count: int = 1, timeout: float = PATIENCE_SECONDS, **fields: str) -> Entry:
         """Return the `count`th such entry, once it is there."""
@@ -104,10 +108,13 @@ class Serving:
     def systemctl(self, *words: str) -> None:
         self.machine.run("systemctl", *words, "lorawatch")
 
+    def names(self, directory: str = LORAS) -> set[str]:
+        """Return the relative name of every file below a directory, of hidden ones too."""
+        return set(self.machine.run("find", directory, "-type", "f", "-printf", "%P\\n").stdout.splitlines())
+
     def contents(self, directory: str = LORAS) -> dict[str, bytes]:
-        """Return every file below a directory, hidden ones too, by relative name."""
-        listed = self.machine.run("find", directory, "-type", "f", "-printf", "%P\\n").stdout.splitlines()
-        return {name: self.read(f"{directory}/{name}") for name in listed}
+        """Return every file below a directory at rest, hidden ones too, by relative name."""
+        return {name: self.read(f"{directory}/{name}") for name in self.names(directory)}
 
     def read(self, path: str) -> bytes:
         return base64.b64decode(self.machine.run("base64", path).stdout)
@@ -122,4 +129,5 @@ def configuration(*, outputs: str = OUTPUTS, tables: str = "", watch: str = "") 
 
 
 def destination(name: str, directory: str, lines: str = "") -> str:
-    return f'[[destinations]]\nname = "{name}"\nkind = "directory"\ndirectory = "{directory}"\nmin_free_bytes = 0\n{lines}\n'
+    head = f'[[destinations]]\nname = "{name}"\nkind = "directory"\ndirectory = "{directory}"\n'
+    return f"{head}min_free_bytes = 0\n{lines}\n"

@@ -87,7 +87,7 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one(running: Serv
     serving.save(f"{OUTPUTS}/other.safetensors", LORA)
     serving.save(f"{OUTPUTS}/new.safetensors", LORA)
     serving.wait_for("delivery.delivered", file=f"{OUTPUTS}/new.safetensors")
-    assert set(serving.contents()) == {"old.safetensors", "new.safetensors"}
+    assert serving.names() == {"old.safetensors", "new.safetensors"}
     assert serving.property("MainPID") == process
 
 
@@ -134,7 +134,7 @@ def test_after_a_kill_it_is_restarted_and_finishes_everything_once(running: Serv
     serving.wait_for("delivery.delivered", count=3)
     serving.machine.run("systemctl", "kill", "--signal=SIGKILL", "lorawatch")
     serving.wait_for("daemon.ready", count=2)
-    eventually(lambda: set(serving.contents()) == set(files), serving.story)
+    eventually(lambda: serving.names() == set(files), serving.story)
     assert serving.contents() == files
     assert serving.property("NRestarts") == "1"
 
@@ -151,7 +151,7 @@ def test_an_intake_that_hangs_on_a_local_disk_is_answered_by_the_watchdog(runnin
         eventually(lambda: serving.property("NRestarts") != "0", serving.story)
     assert any("Watchdog timeout" in each["MESSAGE"] for each in serving.entries())
     serving.wait_for_state("active")
-    eventually(lambda: "cat.safetensors" in serving.contents(), serving.story)
+    eventually(lambda: "cat.safetensors" in serving.names(), serving.story)
 
 
 def test_a_lane_that_hangs_is_reported_while_the_others_deliver(serving: Serving) -> None:
@@ -171,7 +171,7 @@ def test_a_lane_that_hangs_is_reported_while_the_others_deliver(serving: Serving
         serving.wait_for("delivery.delivered", destination="comfyui", file=f"{OUTPUTS}/dog.safetensors")
         assert (serving.property("MainPID"), serving.property("NRestarts")) == (process, "0")
     serving.wait_for("delivery.delivered", destination="dead", count=2)
-    assert set(serving.contents("/comfyui/dead")) == {"cat.safetensors", "dog.safetensors"}
+    assert serving.names("/comfyui/dead") == {"cat.safetensors", "dog.safetensors"}
 
 
 @pytest.mark.parametrize("is_mount_point_there", [True, False], ids=["mount-point", "below-a-mount-point"])
@@ -213,7 +213,7 @@ def test_a_reboot_in_the_middle_of_a_backlog_loses_and_doubles_nothing(running: 
     serving.wait_for("delivery.delivered", count=3)
     machine.reboot()
     serving.wait_for_state("active")
-    eventually(lambda: set(serving.contents()) == set(files), serving.story)
+    eventually(lambda: serving.names() == set(files), serving.story)
     assert serving.contents() == files
     serving.wait_for("daemon.ready", count=3)
     told = [each["LORAWATCH_DELIVERY_ID"] for each in serving.entries("delivery.delivered")]

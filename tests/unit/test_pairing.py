@@ -1,5 +1,6 @@
 """The halves of a Wan 2.2 LoRA find each other by their names, and a half alone is told of once, in time."""
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 
 from lorawatch.domain.model import Candidate, Facts, Version
 from lorawatch.domain.pairing import half_of, pair_id_at
+from lorawatch.domain.settle import Moment
 from lorawatch.engine import announcing
 from lorawatch.engine.pairing import LOOK_SECONDS, PATIENCE_SECONDS, PairWatch
 from lorawatch.engine.recording import Accepted, record_accepted
 from lorawatch.engine.settings import IntakeSettings
+from lorawatch.engine.tracking import Tracker
 from lorawatch.events import Event
 from lorawatch.journal.database import Database
 
@@ -82,7 +85,10 @@ def accept(journal: Database, name: str, *, at: float) -> None:
 
 def look(watch: PairWatch, clock: Clock, *, after: float, pending: Sequence[str] = ()) -> None:
     clock.now += after
-    watch.look(lambda: pending)
+    tracker = Tracker()
+    for path in pending:
+        tracker.see(Candidate(ROOT, path, Version(1, 2, 3), 4), Moment(wall=clock.now, monotonic=time.monotonic()))
+    watch.look(tracker)
 
 
 def test_a_half_alone_is_told_of_after_ten_minutes_and_once_also_across_restarts(

@@ -37,7 +37,7 @@ def report_for(
 ) -> Callable[[int], None]:
     journal = Database("nowhere")
     connection = SimpleNamespace(execute=lambda *words: recorded.append(words))
-    monkeypatch.setattr(journal, "write", lambda: nullcontext(connection))
+    monkeypatch.setattr(journal, "write", lambda **_: nullcontext(connection))
     monkeypatch.setattr(progress, "emit", lambda event, **data: said.append({"event": str(event), **data}))
     artifact = Artifact(1, "/out", "/out/a", Version(1, SIZE_BYTES, 1), "0" * 64, Facts())
     delivery = Delivery(7, artifact, "comfyui", "a", "a", DeliveryState.SENDING, 1)

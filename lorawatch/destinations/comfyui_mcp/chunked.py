@@ -76,9 +76,11 @@ class ChunkedUpload:
 
     def _may_start_again(self, failure: Failure) -> bool:
         chunk_bytes = self._session.chunk_bytes if self._session else self._sizer.size_bytes
-        if failure is Failure.TIMED_OUT and not self._sent_bytes:
-            self._sizer.was_late(chunk_bytes)
-            self.start_over()  # by the next attempt: now the server needs its rest
+        if failure is Failure.TIMED_OUT:
+            if not self._sent_bytes:
+                self._sizer.was_late(chunk_bytes)
+                self.start_over()
+            return False  # now the server needs its rest; the next attempt goes on
         if self._session is None and failure.may_have_happened:
             return True  # whatever was begun, it is not continued
         return failure in _STARTS_AGAIN or (failure is Failure.TOO_LARGE and self._sizer.refused(chunk_bytes))

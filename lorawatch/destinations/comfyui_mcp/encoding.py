@@ -20,7 +20,7 @@ from lorawatch.transport.files import require_version
 from lorawatch.transport.os_errors import source_error
 
 # A piece has the connect time-out to leave (urllib3 sets the longer one after sending): small ones suit slow links.
-PIECE_BYTES = 128 << 10
+PIECE_BYTES = 256 << 10
 # Read, encoded and sent at once by a direct upload. A multiple of three: base64 then needs no padding in between.
 BLOCK_BYTES = 3 << 18
 _PLACEHOLDER = "lorawatch-content-goes-here"

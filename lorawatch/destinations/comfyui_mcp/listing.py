@@ -55,11 +55,6 @@ def remote_file(entry: Entry, remote_name: str) -> RemoteFile:
     )
 
 
-def told_size(payload: Mapping[str, Any]) -> int | None:
-    """Return the size that an answer tells, if it does."""
-    return _number(payload, _SIZES)
-
-
 def _is_named(entry: Entry, remote_name: str) -> bool:
     file_names = [entry[key] for key in _FILE_NAMES if isinstance(entry.get(key), str)]
     if file_names:

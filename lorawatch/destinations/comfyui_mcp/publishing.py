@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from lorawatch.destinations.comfyui_mcp.errands import Errand, Upload
 from lorawatch.destinations.comfyui_mcp.failures import destination_error
-from lorawatch.destinations.comfyui_mcp.listing import told_size
-from lorawatch.domain.errors import DeliveryDelayedError, DeliveryRefusedError, NameTakenError
+from lorawatch.destinations.comfyui_mcp.listing import remote_file
+from lorawatch.domain.errors import DeliveryDelayedError, DeliveryRefusedError, NameTakenError, StoppedError
 from lorawatch.domain.model import RemoteFile
 from lorawatch.domain.ports import Memory
 from lorawatch.transport.calls import CallError, Failure
@@ -109,7 +109,7 @@ class Publication:
         self._note(before)
         for is_last in (False, True):
             try:
-                told = told_size(self._upload.finish())
+                told = remote_file(self._upload.finish(), errand.remote_name)
                 break
             except CallError as error:
                 arrived = self._after_failure(error, before)
@@ -118,7 +118,7 @@ class Publication:
                     return arrived
         else:
             return None
-        if told is not None and told != errand.size_bytes:
+        if told.size_bytes not in {None, errand.size_bytes} or told.sha256 not in {None, errand.sha256}:
             return None
         there = self._look_patiently(before)
         if there is None:
@@ -173,7 +173,7 @@ class Publication:
         there = None
         for seconds in PATIENCE_SECONDS:
             if self._errand.stop.wait(seconds):
-                break
+                raise StoppedError(f"looking for {self._errand.remote_name!r} was interrupted")
             there = self._find(self._errand.remote_name)
             is_changed = there is not None and (before is None or before.fingerprint != there.fingerprint)
             if is_changed or (there is not None and not there.is_distinct):

@@ -30,3 +30,6 @@ CREATE TABLE sidecar_due (
     next_look_at_ms  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX sidecar_due_soon ON sidecar_due (destination_id, next_look_at_ms);
+
+-- What a destination took (kinds, families) when what was known of a watched directory was last planned for it.
+ALTER TABLE pairing ADD COLUMN wants TEXT NOT NULL DEFAULT '';
