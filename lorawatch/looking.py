@@ -6,7 +6,7 @@ knows nothing of the engine: `check` on one file is done in the time that import
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -47,7 +47,7 @@ def examiner_of(config: Config) -> Examiner:
 
 def look_at_all(
     files: Sequence[str], examiner: Examiner, refusal: Callable[[Facts], tuple[str, str] | None]
-) -> Iterator[Verdict]:
+) -> Generator[Verdict, None, None]:
     """Yield what `look_at` says of each file, in their order, while the next ones are being read.
 
     Whatever ends the iteration also ends the reads. Raises nothing of its own.

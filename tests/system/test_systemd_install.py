@@ -105,6 +105,23 @@ def test_what_the_user_may_not_do_is_said_before_anything_is_enabled(
     assert serving.property("ActiveState") == "active"
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("InaccessiblePaths=/opt/lorawatch", "the program cannot be run by this user inside the sandbox"),
+        ("LoadCredential=render-box:/nowhere", "a file in LoadCredential= cannot be read"),
+    ],
+)
+def test_a_drop_in_with_which_the_service_could_not_start_is_said_before_it_is_tried(
+    serving: Serving, setting: str, words: str
+) -> None:
+    serving.drop_in(f"[Service]\n{setting}\n")
+    done = serving.machine.run(PROGRAM, "service", "install", *ONE_KIND, check=False)
+    assert done.returncode == 3
+    assert words in done.stderr
+    assert serving.property("NRestarts") == "0"
+
+
 def test_a_lora_of_mode_0600_is_named_with_its_cure_and_delivered_after_it(serving: Serving) -> None:
     serving.install(*ONE_KIND)
     path = f"{OUTPUTS}/private.safetensors"

@@ -8,7 +8,6 @@ import pytest
 from lorawatch import finding
 from lorawatch.domain.errors import ConfigurationError
 from lorawatch.service_unit import advice, configuration, places, planning, rendering
-from lorawatch.service_unit.advice import Found
 from lorawatch.service_unit.configuration import Wish
 from lorawatch.service_unit.site import Site
 from lorawatch.service_unit.steps import CopyProgram, Remove, RunCommand, Step, WriteFile
@@ -245,7 +244,7 @@ def test_usual_places_and_running_programs_are_found_once(tmp_path: Path) -> Non
 
 
 def test_against_mode_0600_the_smallest_privilege_is_offered_first() -> None:
-    found: Found = {
+    found: advice.Found = {
         "code": "files-unreadable",
         "path": "/a.safetensors",
         "count": 3,
@@ -259,7 +258,13 @@ def test_against_mode_0600_the_smallest_privilege_is_offered_first() -> None:
 
 
 def test_running_as_root_is_never_offered_for_root_s_files() -> None:
-    found: Found = {"code": "files-unreadable", "path": "/a.safetensors", "count": 1, "mode": "0600", "owner": "root"}
+    found: advice.Found = {
+        "code": "files-unreadable",
+        "path": "/a.safetensors",
+        "count": 1,
+        "mode": "0600",
+        "owner": "root",
+    }
     assert "--user" not in advice.on([found], user="lorawatch")[0][0]
 
 
