@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Literal, TextIO, TypeAlias
 
-import structlog
+from lorawatch.lean_structlog import structlog  # isort: skip  before anything else imports structlog
 from structlog.processors import CallsiteParameter, CallsiteParameterAdder
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 

@@ -29,6 +29,12 @@ class StagedCopies:
         with self._lock:
             self._reserved -= 1
 
+    @property
+    def is_more_coming(self) -> bool:
+        """Return whether copies are being made right now that will be handed over soon."""
+        with self._lock:
+            return self._reserved > sum(len(copies) for copies in self._copies.values())
+
     def put(self, destination: str, delivery_id: int, staged: StagedCopy) -> None:
         """Hand over a copy that has a reserved place."""
         with self._lock:

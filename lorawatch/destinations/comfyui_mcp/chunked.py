@@ -5,6 +5,7 @@ It does not decide whether the file arrived: only a listing does.
 """
 
 import json
+import threading
 import uuid
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -126,23 +127,28 @@ class ChunkedUpload:
         return replace(session, upload_id=told) if isinstance(told, str) and told else session
 
     def _send(self, session: _Session) -> None:
-        """Keep up to `parallel` chunks in flight while the next one is read and encoded."""
-        errand, first = self._errand, session.next_index
+        """Keep `parallel` chunks in flight and one more ready, while the next one is read and encoded.
+
+        With one in flight they arrive in order: there is one thread that sends, and it stops at the first failure.
+        """
+        errand, first, broken = self._errand, session.next_index, threading.Event()
         flights: deque[tuple[Future[None], Chunk]] = deque()
         with errand.reader() as reader, ThreadPoolExecutor(self._parallel) as pool:
             reader.skip(first * session.chunk_bytes, errand.stop)
             for chunk in reader.chunks(first=first, chunk_bytes=session.chunk_bytes):
-                while len(flights) >= self._parallel or (flights and errand.stop.is_set()):
+                while len(flights) > self._parallel or (flights and errand.stop.is_set()):
                     self._land(session, first, *flights.popleft())
                 if errand.stop.is_set():
                     raise StoppedError(f"the upload of {errand.remote_name} was interrupted")
-                flights.append((pool.submit(self._append, session, chunk), chunk))
+                flights.append((pool.submit(self._append, session, chunk, broken), chunk))
             while flights:
                 self._land(session, first, *flights.popleft())
             reader.verify()
         self._session = replace(session, next_index=chunk_count(errand.size_bytes, session.chunk_bytes))
 
-    def _append(self, session: _Session, chunk: Chunk) -> None:
+    def _append(self, session: _Session, chunk: Chunk, broken: threading.Event) -> None:
+        if broken.is_set():
+            raise CallError(Failure.LOST, "an earlier chunk has failed")
         words: dict[str, object] = {
             "upload_id": session.upload_id,
             "index": chunk.index,
@@ -158,8 +164,13 @@ class ChunkedUpload:
                 stop=self._errand.stop,
             )
         except CallError as error:
-            if error.failure is not Failure.CHUNK_STORED:  # the answer to the first sending was lost
-                raise
+            if error.failure is Failure.CHUNK_STORED:  # the answer to the first sending was lost
+                return
+            broken.set()
+            raise
+        except BaseException:
+            broken.set()
+            raise
 
     def _land(self, session: _Session, first: int, flight: "Future[None]", chunk: Chunk) -> None:
         """Wait for the oldest chunk in flight, and record that it is stored."""

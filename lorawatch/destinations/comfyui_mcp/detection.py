@@ -152,6 +152,6 @@ def _page(http: HttpClient, path: str) -> dict[str, Any]:
     try:
         return payload_of(http.get(path))
     except CallError as error:
-        if error.failure in _FINAL - {Failure.NOT_AUTHORIZED, Failure.REDIRECTED}:
+        if error.failure in _FINAL:
             raise
         return {}

@@ -5,7 +5,8 @@ Used on lane threads. While a helper thread waits for a server, the lane keeps s
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -69,9 +70,13 @@ class Errand:
 
     def result_of(self, future: "Future[T]", sent_bytes: Callable[[], int]) -> T:
         """Wait for a call, and say from time to time that it is still under way."""
-        while not wait([future], timeout=TICK_SECONDS).done:
-            self.progress(sent_bytes())
-        return future.result()
+        while True:
+            try:
+                return future.result(timeout=TICK_SECONDS)
+            except FutureTimeoutError:
+                if future.done():  # it is the call itself that raised it
+                    raise
+                self.progress(sent_bytes())
 
     def call(self, function: Callable[[], T], sent_bytes: Callable[[], int]) -> T:
         """Make a call on a helper thread, and wait for it in this way."""
