@@ -5,6 +5,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ Entry = dict[str, Any]  # Any: journalctl's JSON
 def readme_commands() -> list[str]:
     """Return the commands of the README's section on the service, in their order."""
     section = (PROJECT / "README.md").read_text().partition("\n## Run it as a service\n")[2]
-    block = section.partition("```sh\n")[2].partition("```")[0]
-    return block.splitlines()
+    block = takewhile(str.strip, dropwhile(lambda line: not line.startswith("    "), section.splitlines()))
+    return [line.strip() for line in block]
 
 
 def install_program(machine: Machine, wheel: Path) -> None:
