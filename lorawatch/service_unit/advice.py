@@ -69,8 +69,8 @@ _WORDS = {
     "way-blocked": _way_blocked,
     "directory-unreadable": _directory_unreadable,
     "files-unreadable": _files_unreadable,
-    "directory-unwritable": _directory_unwritable,
-    "read-only": _read_only,
+    "destination-permission-denied": _directory_unwritable,
+    "destination-read-only": _read_only,
 }
 
 

@@ -47,7 +47,7 @@ def _when_writing(directory: str) -> Iterator[Obstacle]:
         with tempfile.TemporaryFile(dir=directory, prefix=".lorawatch-"):  # without a name, where that is possible
             pass
     except OSError as error:
-        code = "read-only" if error.errno == errno.EROFS else "directory-unwritable"
+        code = "destination-read-only" if error.errno == errno.EROFS else "destination-permission-denied"
         yield _described(code, directory) | {"error": os.strerror(error.errno or 0)}
 
 
