@@ -83,7 +83,8 @@ class DeliveryState(StrEnum):
 
 
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.PLANNED: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
+    # Straight to waiting: its destination is known to be down.
+    DeliveryState.PLANNED: frozenset({DeliveryState.SENDING, DeliveryState.WAITING, DeliveryState.CANCELLED}),
     DeliveryState.SENDING: frozenset(
         {DeliveryState.DELIVERED, DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.CANCELLED}
     ),

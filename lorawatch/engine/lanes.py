@@ -185,6 +185,7 @@ class Lane:
                 limit=limit,
                 below=self._below,
                 besides=() if self._is_express else staged,
+                besides_below=SMALL_BYTES,  # a larger staged copy is not for the express lane, which never looks at it
             )
 
     def _gather(self, limit: int) -> list[int]:

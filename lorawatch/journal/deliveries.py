@@ -93,12 +93,13 @@ def claim_due(
     limit: int,
     below: int,
     besides: Collection[int] = (),
+    besides_below: int = 0,
 ) -> list[Delivery]:
     """Claim what is due, new before backlog, newest first: one delivery, or a group of small ones.
 
-    `below` leaves out deliveries of that many bytes or more, `besides` those that another lane is to take. `owner`
-    is `<process>:<lane>`; a lease of the same process never runs out: its lane may hang in one system call, and a
-    second one would only hang beside it.
+    `below` leaves out deliveries of that many bytes or more; `besides`, as far as they are smaller than
+    `besides_below`, are for another lane to take. `owner` is `<process>:<lane>`; a lease of the same process never
+    runs out: its lane may hang in one system call, and a second one would only hang beside it.
     """
     rows = connection.execute(
         f"SELECT delivery_id, size_bytes FROM delivery WHERE {_DUE} AND size_bytes < :below"
@@ -111,7 +112,7 @@ def claim_due(
             "process": owner.partition(":")[0],
         },
     ).fetchall()
-    numbers = _group([row for row in rows if row[0] not in besides][:limit])
+    numbers = _group([row for row in rows if row[0] not in besides or row[1] >= besides_below][:limit])
     return claim(connection, numbers, now=now, lease_seconds=lease_seconds, owner=owner) if numbers else []
 
 

@@ -95,6 +95,7 @@ class HttpClient:
         self._session.auth = _Bearer(settings.token)
         self._session.headers["User-Agent"] = "lorawatch"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._requests: dict[tuple[str, str], requests.PreparedRequest] = {}
         adapter = HTTPAdapter(pool_maxsize=settings.connections)  # its max_retries is 0: the loop is below
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -180,20 +181,27 @@ class HttpClient:
                     _retry_after_seconds(response.headers.get("Retry-After"), now=time.time()),
                 )
                 location = response.headers.get("Location", "")
+            if answer.status == 413:
+                self._session.close()  # it was answered before the body was read: the connection is of no more use
             if answer.status not in _REDIRECTS:
                 return answer
             url = _same_host(url, location, called)
         raise CallError(Failure.UNREADABLE, f"{method} {self.url + route}: redirected more than {MOST_REDIRECTS} times")
 
     def _send(self, method: str, url: str, body: Body | bytes | None) -> requests.Response:
-        request = requests.Request(
-            method,
-            url,
-            data=body,  # what is iterable and has a length is sent piece by piece
-            headers={"Content-Type": "application/json"} if body is not None else None,
-        )
-        prepared = self._session.prepare_request(request)
+        prepared = self._prepared(method, url).copy()
+        if body is not None:
+            prepared.headers["Content-Type"] = "application/json"
+            prepared.headers["Content-Length"] = str(len(body))
+            prepared.body = body  # type: ignore[assignment]  # what is iterable is sent piece by piece
         return self._session.send(prepared, timeout=self._timeouts, allow_redirects=False, **self._environment)
+
+    def _prepared(self, method: str, url: str) -> requests.PreparedRequest:
+        """Prepare a request once per address: for every chunk it would cost as much as encoding it."""
+        known = self._requests.get((method, url))
+        if known is None:
+            known = self._requests[method, url] = self._session.prepare_request(requests.Request(method, url))
+        return known
 
 
 class _Bearer(AuthBase):

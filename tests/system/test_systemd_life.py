@@ -132,7 +132,7 @@ def test_after_a_kill_it_is_restarted_and_finishes_everything_once(running: Serv
     for name, content in files.items():
         serving.save(f"{OUTPUTS}/{name}", content)
     serving.wait_for("delivery.delivered", count=3)
-    serving.machine.run("systemctl", "kill", "--signal=SIGKILL", "lorawatch")
+    serving.machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGKILL", "lorawatch")
     serving.wait_for("daemon.ready", count=2)
     eventually(lambda: serving.names() == set(files), serving.story)
     assert serving.contents() == files

@@ -68,7 +68,7 @@ class ChunkedUpload:
                     self._session = self._start()
                 self._send(self._session)
             except CallError as error:
-                restarts += error.failure is not Failure.TOO_LARGE
+                restarts = 0 if error.failure is Failure.TOO_LARGE else restarts + 1
                 if not self._may_start_again(error.failure) or restarts > MOST_RESTARTS:
                     raise
                 self.start_over()
