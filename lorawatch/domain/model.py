@@ -83,16 +83,23 @@ class DeliveryState(StrEnum):
 
 
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
-    # Straight to waiting: its destination is known to be down.
-    DeliveryState.PLANNED: frozenset({DeliveryState.SENDING, DeliveryState.WAITING, DeliveryState.CANCELLED}),
+    # Straight to waiting: its destination is known to be down. Straight to failed: its name may not be used.
+    DeliveryState.PLANNED: frozenset(
+        {DeliveryState.SENDING, DeliveryState.WAITING, DeliveryState.CANCELLED, DeliveryState.FAILED}
+    ),
     DeliveryState.SENDING: frozenset(
         {DeliveryState.DELIVERED, DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.CANCELLED}
     ),
-    DeliveryState.WAITING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
-    DeliveryState.DELIVERED: frozenset({DeliveryState.PLANNED}),  # by `retry`
+    DeliveryState.WAITING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED, DeliveryState.PLANNED}),
+    DeliveryState.DELIVERED: frozenset({DeliveryState.PLANNED}),  # by `retry`, as below
     DeliveryState.FAILED: frozenset({DeliveryState.PLANNED}),
     DeliveryState.CANCELLED: frozenset({DeliveryState.PLANNED}),
 }
+
+
+def states_before(state: DeliveryState) -> tuple[str, ...]:
+    """Return the states from which this one may be entered; the journal's updates ask for them."""
+    return tuple(before.value for before, after in TRANSITIONS.items() if state in after)
 
 
 @dataclass(frozen=True, slots=True)

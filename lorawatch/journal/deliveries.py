@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from lorawatch.domain.model import Artifact, Delivery, Receipt
+from lorawatch.domain.model import Artifact, Delivery, Receipt, states_before
 from lorawatch.domain.policy import Outcome
 from lorawatch.journal.rows import (
     ARTIFACT_COLUMNS,
@@ -176,13 +176,17 @@ def record_receipt(connection: Connection, delivery: Delivery, receipt: Receipt,
 
 
 def record_outcome(connection: Connection, delivery_id: int, outcome: Outcome, *, now: float) -> None:
-    """Record that a delivery waits, failed or was cancelled, and give up the claim."""
+    """Record that a delivery waits, failed or was cancelled, and give up the claim.
+
+    Nothing happens if it is in a state from which that cannot follow: it has arrived meanwhile, or was cancelled.
+    """
+    before = states_before(outcome.state)
     connection.execute(
-        """
+        f"""
         UPDATE delivery SET state = ?, code = ?, reason = ?, next_attempt_at_ms = ?,
             failing_since_ms = coalesce(failing_since_ms, ?), lease_owner = NULL, lease_until_ms = NULL,
             changed_at_ms = ?
-        WHERE delivery_id = ?
+        WHERE delivery_id = ? AND state IN ({",".join("?" * len(before))})
         """,
         (
             outcome.state.value,
@@ -192,6 +196,7 @@ def record_outcome(connection: Connection, delivery_id: int, outcome: Outcome, *
             milliseconds(now),
             milliseconds(now),
             delivery_id,
+            *before,
         ),
     )
 
