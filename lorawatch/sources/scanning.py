@@ -6,7 +6,6 @@ It never opens a file, never follows a link to a directory, and holds one direct
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 
 import pathspec
@@ -20,9 +19,10 @@ from lorawatch.sources.looking import sight, version_of
 _ANY_WITH_SUFFIX = re.compile(r"(?:\*\*/)?\*(?P<suffix>\.[^*?\[\]\\/!]*[^*?\[\]\\/!\s])")
 _NAMED_GROUP = re.compile(r"\(\?P<\w+>")
 
-PAGE = 500  # entries held at once, however many a directory has
-_TYPE = 0o170000  # stat.S_IFMT's mask; the call would cost more than the comparison
-_Entry = tuple[str, os.stat_result]
+PAGE = 250  # entries held at once, however many a directory has
+_Entry = tuple[
+    str, int, int, int, int
+]  # name, inode, size, mtime and ctime in ns; a stat_result is four times as large
 
 
 class NameFilter:
@@ -74,9 +74,11 @@ def scan_tree(
     while pending:
         current = pending.pop()
         try:
+            odd: list[str] = []
             with os.scandir(current) as entries:
-                for files in _pages(entries, pending, root, wanted.wants):
-                    yield from _candidates(current, files, root, settled)
+                for page in _pages(entries, pending, odd, root, wanted.wants):
+                    yield from _candidates(current, page, root, settled)
+            yield from filter(None, (_odd_candidate(path, root) for path in odd))
         except OSError as error:
             # A directory that is gone holds nothing; a root that is gone says nothing about its files.
             if not isinstance(error, FileNotFoundError | NotADirectoryError) or current == root:
@@ -84,9 +86,13 @@ def scan_tree(
 
 
 def _pages(
-    entries: Iterator[os.DirEntry[str]], pending: list[str], root: str, is_wanted: Callable[[str, int], bool]
+    entries: Iterator[os.DirEntry[str]],
+    pending: list[str],
+    odd: list[str],
+    root: str,
+    is_wanted: Callable[[str, int], bool],
 ) -> Iterator[list[_Entry]]:
-    """Yield the wanted entries of one directory a page at a time, and put its sub-directories on `pending`.
+    """Yield the wanted files of one directory a page at a time; its sub-directories go to `pending`, the rest to `odd`.
 
     This is the loop that runs a hundred thousand times: no call in it that could be outside. Raises OSError.
     """
@@ -100,10 +106,14 @@ def _pages(
             pending.append(path)
         if not is_wanted(path, start):
             continue
+        if not entry.is_file(follow_symlinks=False):
+            odd.append(path)
+            continue
         try:
-            page.append((entry.name, entry.stat(follow_symlinks=False)))
+            status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed since it was listed
             continue
+        page.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
         if len(page) == PAGE:
             yield page
             page = []
@@ -111,30 +121,24 @@ def _pages(
 
 
 def _candidates(directory: str, page: Sequence[_Entry], root: str, settled: Settled | None) -> Iterator[Candidate]:
-    """Make candidates of those entries of a page that are not settled."""
-    regular = [
-        (name, status.st_ino, status.st_size, status.st_mtime_ns)
-        for name, status in page
-        if status.st_mode & _TYPE == stat.S_IFREG
-    ]
-    known = settled(directory, regular) if settled is not None and regular else ()
+    """Make candidates of those files of a page that are not settled."""
+    known = settled(directory, [entry[:4] for entry in page]) if settled is not None and page else ()
     if len(known) == len(page):
         return
-    for name, status in page:
-        if name in known:
-            continue
-        path = os.path.join(directory, name)
-        if stat.S_ISREG(status.st_mode):
-            version = Version(status.st_ino, status.st_size, status.st_mtime_ns)
-            yield Candidate(root, path, version, status.st_ctime_ns)
-        else:
-            yield _odd_candidate(path, root, status)
+    for name, inode, size_bytes, mtime_ns, ctime_ns in page:
+        if name not in known:
+            version = Version(inode, size_bytes, mtime_ns)
+            yield Candidate(root, os.path.join(directory, name), version, ctime_ns)
 
 
-def _odd_candidate(path: str, root: str, status: os.stat_result) -> Candidate:
+def _odd_candidate(path: str, root: str) -> Candidate | None:
     """Return what is no regular file as a candidate: a link with the version of its target, if that is allowed."""
     try:
         sighting = sight(path, root)
     except SourceError:  # gone, or a link into where we may not look: whoever opens it is told which
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return None
         return Candidate(root, path, version_of(status), status.st_ctime_ns)
     return Candidate(root, path, sighting.version, sighting.ctime_ns)
