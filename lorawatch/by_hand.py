@@ -62,12 +62,18 @@ def deliver(
         artifact = _add_artifact(connection, verdict.candidate, verdict.sha256, verdict.facts)
     sent = []
     health = Health(list(routes), journal=journal, retry=retry, now=time.time, jitter=random.random)
+    health.load()
     for route in routes:
+        is_up = health.probe_if_due(route.name)
         with journal.write() as connection:  # planned and claimed at once, or a running daemon would take it up
             number = _plan(connection, artifact, route, name, time.time())
-            claimed = deliveries.claim(
-                connection, [number], now=time.time(), lease_seconds=LEASE_SECONDS, owner=f"{process}:1"
-            )
+            claimed = []
+            if is_up:
+                claimed = deliveries.claim(
+                    connection, [number], now=time.time(), lease_seconds=LEASE_SECONDS, owner=f"{process}:1"
+                )
+            else:
+                deliveries.record_outcome(connection, number, health.waiting_outcome(route.name), now=time.time())
             refused = deliveries.get(connection, [number]) if not claimed else []
         carrier = Carrier(
             route=route,
@@ -82,7 +88,8 @@ def deliver(
         )
         sent += [Sent(each, each.code, each.reason, None) for each in refused]
         sent += [_sent(each) for each in carrier.carry(claimed, touch=lambda: None)]
-        Sidecars(route, journal).tend()
+        if is_up:
+            Sidecars(route, journal).tend()
     return sent
 
 

@@ -65,26 +65,38 @@ def load(
     return Loaded(config, found)
 
 
+def load_environment(environ: Mapping[str, str]) -> Config:
+    """Return the defaults with the environment laid over them, without a file and without anything to do.
+
+    Raises ConfigurationError with every problem at once.
+    """
+    tables: Table = {}
+    origins, problems = apply_overrides(tables, environ)
+    context = {BASE_DIRECTORY: os.path.abspath("."), HOME_DIRECTORY: environ.get("HOME", "")}
+    config, wrong = validate(tables, context=context, origins=origins, has_work=False)
+    if config is None or problems:
+        raise ConfigurationError([*problems, *wrong])
+    return config
+
+
 def find_file(file: str | None, *, environ: Mapping[str, str], directory: str = ".") -> str | None:
     """Return the absolute path of the configuration file, or None if there is none.
 
     A file that is named, by `file` or by $LORAWATCH_CONFIG, is returned whether it is there or not. Raises
-    ConfigurationError if there is none that can be found, but a place that may not be looked into.
+    ConfigurationError if there is none that can be found, and the system's place may not be looked into.
     """
     if named := file or environ.get("LORAWATCH_CONFIG"):
         return os.path.abspath(os.path.join(directory, named))
-    forbidden: str | None = None
     for place in _places(environ, directory):
         try:
             os.stat(place)
         except PermissionError:
-            forbidden = forbidden or place
+            if place == SYSTEM_FILE:  # the others are somebody else's: sudo and setpriv keep HOME and the directory
+                raise ConfigurationError([("--config", f"{place} may not be looked at", _way_in(place))]) from None
         except OSError:
             continue
         else:
             return place
-    if forbidden:
-        raise ConfigurationError([("--config", f"{forbidden} may not be looked at", _way_in(forbidden))])
     return None
 
 

@@ -15,14 +15,15 @@ from lorawatch.config_rules import broken_rules, duplicate_names, nothing_to_do
 
 
 def validate(
-    written: Table, *, context: Mapping[str, str], origins: Mapping[Keys, str]
+    written: Table, *, context: Mapping[str, str], origins: Mapping[Keys, str], has_work: bool = True
 ) -> tuple[Config | None, list[Problem]]:
-    """Return the configuration, or None and every problem, each once."""
+    """Return the configuration, or None and every problem, each once. `has_work`: nothing to do is one of them."""
     config, errors = _attempt(written, context)
     problems = explain(errors, written, origins)
     problems += duplicate_names(written)
     rest = config or _sound_part(written, errors, context)
-    problems += [found for found in nothing_to_do(rest) if not _is_consequence(found, problems)]
+    if has_work:
+        problems += [found for found in nothing_to_do(rest) if not _is_consequence(found, problems)]
     problems += broken_rules(rest)
     return (None if problems else config), list(dict.fromkeys(problems))
 

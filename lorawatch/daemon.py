@@ -4,12 +4,9 @@ It runs on the main thread, wakes once a second, and never blocks for longer tha
 """
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Self
 
 from lorawatch import __version__, events
@@ -24,9 +21,11 @@ from lorawatch.journal import upkeep, views
 from lorawatch.journal.database import Database
 from lorawatch.journal.lock import StateLock
 from lorawatch.notify import Notifier
+from lorawatch.signals import Signals
 
 TICK_SECONDS = 1.0
 ONCE_TICK_SECONDS = 0.02
+DRAIN_TICK_SECONDS = 0.05
 DRAIN_SECONDS = 30.0  # a reload waits so long for what is being carried; then it is interrupted and goes on after
 # `once` gives a file that nobody vouches for its quiet time, and this much to look at it again.
 SETTLING_GRACE_SECONDS = 1.0
@@ -35,17 +34,17 @@ SETTLING_GRACE_SECONDS = 1.0
 class Daemon:
     """Lock, journal and the running service, as a context manager; the main thread owns it."""
 
-    def __init__(self, loaded: Loaded, *, reload: Callable[[], Loaded] | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, *, signals: Signals | None = None, reload: Callable[[], Loaded] | None = None
+    ) -> None:
         self.tally = Tally()
         self.notifier = Notifier()
         self._loaded = loaded
+        self._signals = signals or Signals()
         self._reload = reload
         self._lock = StateLock(loaded.config.state_directory)
         self._journal: Database | None = None
         self._service: Service | None = None
-        self._wake = threading.Event()
-        self._is_stopping = False
-        self._is_reload_asked = False
 
     @property
     def config(self) -> Config:
@@ -93,46 +92,36 @@ class Daemon:
             self._service.stuck_seconds = self.notifier.watchdog_interval_seconds
         self._service.start()
 
-    def listen(self) -> None:
-        """Take the signals: TERM and INT stop, HUP reloads."""
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGINT, self._on_stop)
-        signal.signal(signal.SIGHUP, self._on_reload)
-
     def run(self) -> None:
         """Work until a signal says stop."""
-        self.listen()
         self.start()
         is_ready = False
-        while not self._is_stopping:
+        while not self._signals.is_stopping:
             if not is_ready and self.service.is_ready:
                 is_ready = True
                 self._say_ready()
-            if self.service.supervise():
-                self.notifier.watchdog()
+            self._supervise()
             if is_ready:
                 self.notifier.status(self.service.summary())
-            if self._is_reload_asked:
-                self._is_reload_asked = False
+            if self._signals.take_reload():
                 self._take_reload()
                 is_ready = False
-            self._wake.wait(TICK_SECONDS if is_ready else ONCE_TICK_SECONDS)
-            self._wake.clear()
+            self._signals.wait(TICK_SECONDS if is_ready else ONCE_TICK_SECONDS)
         self.stop()
 
     def run_once(self) -> int:
-        """Work until everything due is settled; return how many files and deliveries need attention.
+        """Work until everything due is settled; return how many directories, files and deliveries need attention.
 
         Raises JournalError: a single pass does not wait for a disk to have room again.
         """
-        self.listen()
         self.start()
         last_supervised = 0.0
-        while not self._is_stopping and self.journal.trouble is None and not self._is_done():
+        while not self._signals.is_stopping and self.journal.trouble is None and not self._is_done():
             if time.monotonic() - last_supervised > TICK_SECONDS:
                 last_supervised = time.monotonic()
                 self.service.supervise()
-            self._wake.wait(ONCE_TICK_SECONDS)
+            self._signals.wait(ONCE_TICK_SECONDS)
+        missing = sum(not intake.is_root_trusted for intake in self.service.intakes)
         unsettled = sum(len(intake.pending_seconds()) for intake in self.service.intakes)
         with self.journal.read() as connection:
             names = [route.destination_id for route in self.service.routes]
@@ -141,13 +130,13 @@ class Daemon:
         self.stop()
         if trouble is not None:
             raise trouble
-        return open_count + max(unsettled, self.tally["unreadable"]) + self.tally["rejected"]
+        return missing + open_count + max(unsettled, self.tally["unreadable"]) + self.tally["rejected"]
 
     def stop(self) -> None:
         """Stop the service within its grace time; leave hung threads to the end of the process."""
         started = time.monotonic()
         self.notifier.stopping()
-        emit(Event.DAEMON_STOPPING, reason="signal" if self._is_stopping else "done")
+        emit(Event.DAEMON_STOPPING, reason="signal" if self._signals.is_stopping else "done")
         is_clean = self.service.stop()
         try:
             with self.journal.write() as connection:
@@ -171,6 +160,11 @@ class Daemon:
                 return False
         return not service.is_anything_due()
 
+    def _supervise(self) -> None:
+        """Supervise the service, and tell the unit's watchdog if all is well."""
+        if self.service.supervise():
+            self.notifier.watchdog()
+
     def _say_ready(self) -> None:
         self.notifier.ready()
         emit(
@@ -180,7 +174,7 @@ class Daemon:
         )
 
     def _take_reload(self) -> None:
-        """Reload the configuration; a bad one changes nothing and says so."""
+        """Reload the configuration; a bad one changes nothing and says so. A stop that comes meanwhile goes before."""
         self.notifier.reloading()
         try:
             loaded = self._reload() if self._reload is not None else self._loaded
@@ -189,21 +183,24 @@ class Daemon:
             emit(Event.DAEMON_DEGRADED, code=error.code, reason=f"kept the old configuration: {error.message}")
             self.notifier.ready()
             return
-        self.service.drain(DRAIN_SECONDS)
-        self.service.stop()
+        self._drain()
+        if not self._signals.is_stopping:
+            self.service.stop()
+        if self._signals.is_stopping:
+            return
         self._loaded = loaded
         log = self.config.log
         events.configure(format=log.format, level=log.level, file=log.file, environ=os.environ)
         self.start()
         emit(Event.DAEMON_RELOADED, config_file=loaded.file)
 
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._is_stopping = True
-        self._wake.set()
-
-    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
-        self._is_reload_asked = True
-        self._wake.set()
+    def _drain(self) -> None:
+        """Let the service finish what it carries, within its time, unless the daemon is to stop."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        self.service.drain()
+        while self.service.is_carrying and not self._signals.is_stopping and time.monotonic() < deadline:
+            self._supervise()
+            self._signals.wait(DRAIN_TICK_SECONDS)
 
 
 def _refuse_restart(old: Config, new: Loaded) -> None:

@@ -30,6 +30,7 @@ class Event(StrEnum):
     SCAN_FINISHED = "scan.finished"  # directory, files, backlog_files, backlog_bytes, seconds
 
     FILE_DETECTED = "file.detected"  # file, size_bytes
+    FILE_PROGRESS = "file.progress"  # file, destination, sent_bytes, size_bytes: it is read, before its verdict
     FILE_ACCEPTED = "file.accepted"  # file, sha256, size_bytes, kind, family, rank, trigger_words, step, findings
     FILE_REJECTED = "file.rejected"  # file, code, reason
     FILE_SKIPPED = "file.skipped"  # file, code, reason, kind

@@ -201,6 +201,7 @@ _ROWS: dict[Event, _Row] = {
     ),
     Event.SCAN_FINISHED: _Row("scanned", _scanned),
     Event.FILE_DETECTED: _Row("detected", lambda data: data.file() + _in_brackets(data.size())),
+    Event.FILE_PROGRESS: _Row("reading", _progress),
     Event.FILE_ACCEPTED: _Row("accepted", _accepted),
     Event.FILE_REJECTED: _Row("rejected", _why_of("file")),
     Event.FILE_SKIPPED: _Row("skipped", lambda data: f"{data.file()}: {data.why()}"),

@@ -21,6 +21,8 @@ from lorawatch.sources.looking import open_version, sight
 # on two cores, LoRAs of 20 MB: 1.27 times the time of sha256 alone with one reader, 0.76 times with two.
 READERS = 2
 
+Refusal = Callable[[str, Facts], tuple[str, str] | None]  # of a path and its facts: (code, reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -45,9 +47,7 @@ def examiner_of(config: Config) -> Examiner:
     )
 
 
-def look_at_all(
-    files: Sequence[str], examiner: Examiner, refusal: Callable[[Facts], tuple[str, str] | None]
-) -> Generator[Verdict, None, None]:
+def look_at_all(files: Sequence[str], examiner: Examiner, refusal: Refusal) -> Generator[Verdict, None, None]:
     """Yield what `look_at` says of each file, in their order, while the next ones are being read.
 
     Whatever ends the iteration also ends the reads. Raises nothing of its own.
@@ -60,7 +60,7 @@ def look_at_all(
             stop.set()
 
 
-def look_at(file: str, examiner: Examiner, refusal: Callable[[Facts], tuple[str, str] | None], stop: Stop) -> Verdict:
+def look_at(file: str, examiner: Examiner, refusal: Refusal, stop: Stop) -> Verdict:
     """Read a file whole and say what it is. Raises StoppedError only: every other trouble is in the verdict."""
     path = os.path.abspath(file)
     facts, candidate = Facts(), None
@@ -81,7 +81,7 @@ def look_at(file: str, examiner: Examiner, refusal: Callable[[Facts], tuple[str,
         return Verdict(
             file, is_accepted=False, code=error.code, reason=error.message, facts=facts, size_bytes=size_bytes
         )
-    refused = refusal(facts)
+    refused = refusal(path, facts)
     code, reason = refused or (None, None)
     return Verdict(
         file,

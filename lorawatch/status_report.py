@@ -52,7 +52,7 @@ def report(state_directory: str) -> Report:
     needs_person = (
         counts["failed"] > 0
         or any(each.state == "parked" for each in destinations)
-        or any(file_counts.get(state) for state in ("unreadable", "incomplete"))
+        or any(file_counts.get(state) for state in _ATTENTION_FILES)
     )
     lines = _lines(deliveries, files, destinations, is_running=is_running, counts=counts)
     return Report(document, lines, needs_person)

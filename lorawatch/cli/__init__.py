@@ -14,6 +14,7 @@ EXIT_CONFIGURATION = 78
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    _replace_closed_streams()
     from lorawatch.cli.program import program
 
     # Read now: an error may come before any option has been parsed.
@@ -22,21 +23,41 @@ def main() -> None:
     try:
         program(arguments, prog_name="lorawatch")
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the descriptor is replaced so that the exit flushes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # whoever read our output has seen enough
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         if is_debug:
             raise
+        if isinstance(error, OSError):
+            _silence_stdout()  # it may be what cannot be written
         sys.exit(_words(error))
+
+
+def _replace_closed_streams() -> None:
+    """Write nowhere where the caller has closed stdout or stderr (`>&-`), and let no other file get their numbers."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115 as long as the process
+
+
+def _silence_stdout() -> None:
+    """Replace the descriptor: what is still buffered would fail once more at the exit, and change its code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _words(error: Exception) -> int:
     """Say what went wrong on stderr; return the exit code."""
     from lorawatch.domain.errors import AlreadyRunningError, ConfigurationError, LorawatchError
 
+    if isinstance(error, OSError):
+        what = (
+            f"{error.filename} cannot be used" if error.filename else "the output or a file cannot be written or read"
+        )
+        hint = "make room, or allow it, and run the command again; --debug shows where it failed"
+        sys.stderr.write(f"lorawatch: {what}: {error.strerror or error}\n  {hint}\n")
+        return EXIT_INTERNAL
     if not isinstance(error, LorawatchError):
         hint = "this is a bug in lorawatch; run the command again with --debug and report what it prints"
         sys.stderr.write(f"lorawatch: {type(error).__name__}: {error}\n  {hint}" + "\n")

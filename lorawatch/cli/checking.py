@@ -1,5 +1,6 @@
 """`check`: what is this file, would it be delivered, and why not."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,11 +8,9 @@ import typer
 from lorawatch.cli import EXIT_ATTENTION, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lorawatch.config import Config
     from lorawatch.domain.model import Facts
-    from lorawatch.looking import Verdict
+    from lorawatch.looking import Refusal, Verdict
 
 
 def check(
@@ -41,11 +40,18 @@ def check(
         raise typer.Exit(EXIT_ATTENTION)
 
 
-def _refusal_of(config: "Config") -> "Callable[[Facts], tuple[str, str] | None]":
-    """Return a function that says why no destination wants a file, or None if one does."""
-    wanted = [(each.kinds or config.inspect.kinds, each.families) for each in config.destinations if each.enabled]
+def _refusal_of(config: "Config") -> "Refusal":
+    """Return a function that says why a file would not be delivered anywhere, or None if it would."""
+    from lorawatch.domain.planning import CheckpointPolicy, step_of
 
-    def refusal(facts: "Facts") -> tuple[str, str] | None:
+    wanted = [(each.kinds or config.inspect.kinds, each.families) for each in config.destinations if each.enabled]
+    checkpoints = CheckpointPolicy.parse(config.watch.checkpoints)
+
+    def refusal(path: str, facts: "Facts") -> tuple[str, str] | None:
+        if os.path.basename(path).startswith("."):
+            return "name-refused", "its name begins with a dot: hidden files are never looked at"
+        if refused := checkpoints.refusal(step_of(path)):
+            return refused
         options_ = wanted or [(config.inspect.kinds, ())]
         kinds = sorted({kind for kinds, _ in options_ for kind in kinds})
         if facts.kind not in kinds:

@@ -13,17 +13,39 @@ if TYPE_CHECKING:
     from lorawatch.config import LogConfig as LogModel
     from lorawatch.config_loading import Loaded
 
+
+def _one_of(*known: str) -> Callable[[str | None], str | None]:
+    """Return what refuses a value that is none of these, as wrong usage."""
+
+    def checked(value: str | None) -> str | None:
+        if value is not None and value not in known:
+            raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+        return value
+
+    return checked
+
+
 Config = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Configuration file, instead of the first one found."),
 ]
 LogFormat = Annotated[
     str | None,
-    typer.Option("--log-format", metavar="auto|json|console|journal", help="How events are written."),
+    typer.Option(
+        "--log-format",
+        metavar="auto|json|console|journal",
+        callback=_one_of("auto", "json", "console", "journal"),
+        help="How events are written.",
+    ),
 ]
 LogLevel = Annotated[
     str | None,
-    typer.Option("--log-level", metavar="debug|info|warning|error", help="The least important events to write."),
+    typer.Option(
+        "--log-level",
+        metavar="debug|info|warning|error",
+        callback=_one_of("debug", "info", "warning", "error"),
+        help="The least important events to write.",
+    ),
 ]
 Watch = Annotated[
     list[str] | None,
@@ -51,7 +73,7 @@ def load_configuration(
 
 
 def with_log_options(log_format: str | None, log_level: str | None) -> dict[str, str]:
-    """Return the environment as the log options change it; a wrong value is then reported like one in a file."""
+    """Return the environment as the log options change it."""
     environ = dict(os.environ)
     if log_format is not None:
         environ["LORAWATCH_LOG__FORMAT"] = log_format
@@ -71,26 +93,19 @@ def state_directory(config: str | None, log_format: str | None, log_level: str |
 
 
 def configuration_or_defaults(config: str | None, log_format: str | None, log_level: str | None) -> "Model":
-    """Return the configuration, or the defaults where there is none: `check` needs no file."""
-    from lorawatch.config import Config as Model
-    from lorawatch.config_loading import find_file
+    """Return the configuration, or where there is no file what the environment says: `check` needs none."""
+    from lorawatch.config_loading import find_file, load_environment
 
     if config is None and find_file(None, environ=os.environ) is None:
-        return Model()
+        return load_environment(with_log_options(log_format, log_level))
     return load_configuration(config, log_format, log_level).config
 
 
 def log_configuration(log_format: str, log_level: str) -> "LogModel":
-    """Return the log settings of the options alone. Raises ConfigurationError for a wrong value."""
+    """Return the log settings of the options alone."""
     from lorawatch.config import LogConfig as Log
-    from lorawatch.domain.errors import ConfigurationError
 
-    try:
-        return Log.model_validate({"format": log_format, "level": log_level})
-    except ValueError as error:
-        given = f"{log_format!r} and {log_level!r}"
-        problem = ("--log-format, --log-level", f"one of {given} is unknown", "see lorawatch demo --help")
-        raise ConfigurationError([problem], file="the command line") from error
+    return Log.model_validate({"format": log_format, "level": log_level})
 
 
 def print_json(document: object) -> None:

@@ -6,6 +6,8 @@ import typer
 
 from lorawatch.cli import options
 
+LARGEST_ID = (1 << 63) - 1  # what SQLite takes as a number
+
 
 def retry(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Delivery numbers, see status.")] = None,
@@ -33,8 +35,9 @@ def retry(
         return
     existing.close()
     database = Database.open(directory)
+    known = None if everything else [each for each in ids or () if 0 < each <= LARGEST_ID]
     with database.write() as connection:
-        put_back = upkeep.retry(connection, None if everything else ids, now=time.time())
+        put_back = upkeep.retry(connection, known, now=time.time())
     unknown = sorted(set(ids or ()) - set(put_back))
     if unknown:
         typer.echo(f"Not put back, unknown or being sent right now: {', '.join(map(str, unknown))}", err=True)

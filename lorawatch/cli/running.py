@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lorawatch.config_loading import Loaded
     from lorawatch.daemon import Daemon
+    from lorawatch.signals import Signals
 
 
 def run(
@@ -29,7 +30,8 @@ def run(
     def load() -> "Loaded":
         return options.load_configuration(config, log_format, log_level, watch=watch or (), to=to)
 
-    with _daemon(load(), load) as daemon:
+    signals = _signals()
+    with _daemon(load(), signals, load) as daemon:
         daemon.run()
 
 
@@ -42,19 +44,29 @@ def once(
 ) -> None:
     """Deliver what is there now, wait for the outcome, and stop.
 
-    Exit code 3: something failed, waits, was rejected or could not be read.
+    Exit code 3: something failed, waits, was rejected or could not be read, or a watched directory is not there.
     """
+    signals = _signals()
     loaded = options.load_configuration(config, log_format, log_level, watch=watch or (), to=to)
-    with _daemon(loaded, None) as daemon:
+    with _daemon(loaded, signals, None) as daemon:
         attention = daemon.run_once()
     if attention:
         raise typer.Exit(EXIT_ATTENTION)
 
 
-def _daemon(loaded: "Loaded", reload: "Callable[[], Loaded] | None") -> "Daemon":
+def _signals() -> "Signals":
+    """Take the signals: before anything that takes its time, such as the imports of the daemon."""
+    from lorawatch.signals import Signals
+
+    signals = Signals()
+    signals.listen()
+    return signals
+
+
+def _daemon(loaded: "Loaded", signals: "Signals", reload: "Callable[[], Loaded] | None") -> "Daemon":
     from lorawatch import events
     from lorawatch.daemon import Daemon
 
     log = loaded.config.log
     events.configure(format=log.format, level=log.level, file=log.file, environ=os.environ)
-    return Daemon(loaded, reload=reload)
+    return Daemon(loaded, signals=signals, reload=reload)

@@ -54,7 +54,7 @@ def send(
     retry = RetrySettings(loaded.retry.first_seconds, loaded.retry.max_seconds, loaded.retry.give_up_after_seconds)
     is_fine = True
     for file in files:
-        verdict = look_at(file, examiner, lambda _: None, stop)
+        verdict = look_at(file, examiner, lambda *_: None, stop)
         if not verdict.is_accepted:
             is_fine = False
             typer.echo(f"{options.printable(file)}: not sent ({verdict.code}): {verdict.reason}", err=True)

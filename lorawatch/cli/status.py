@@ -27,6 +27,8 @@ def status(
     """
     from lorawatch.status_report import report
 
+    if watch and as_json:
+        raise typer.BadParameter("it is one document; leave out --watch", param_hint="--json")
     directory = options.state_directory(config, log_format, log_level)
     while True:
         current = report(directory)

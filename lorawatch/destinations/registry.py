@@ -4,6 +4,7 @@ Called by app.py when the daemon starts or reloads, and by every command that ne
 module is imported when it is first needed: a daemon that only copies files never loads HTTP. It opens nothing.
 """
 
+import os
 from importlib import import_module
 from typing import NamedTuple
 
@@ -35,5 +36,6 @@ def build(config: DestinationConfig, *, instance: str, memory: Memory) -> Destin
 
 
 def location_of(config: DestinationConfig) -> str:
-    """Return where the destination is, as the journal tells destinations apart."""
-    return _KINDS[config.kind].location.format(config)
+    """Return where the destination is, as the journal tells destinations apart: bytes that are no UTF-8 escaped."""
+    location = _KINDS[config.kind].location.format(config)
+    return os.fsencode(location).decode("utf-8", "backslashreplace")

@@ -92,7 +92,8 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     ),
     DeliveryState.WAITING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED, DeliveryState.PLANNED}),
     DeliveryState.DELIVERED: frozenset({DeliveryState.PLANNED}),  # by `retry`, as below
-    DeliveryState.FAILED: frozenset({DeliveryState.PLANNED}),
+    # Cancelled when it has become pointless: its source is gone, or a newer version has come.
+    DeliveryState.FAILED: frozenset({DeliveryState.PLANNED, DeliveryState.CANCELLED}),
     DeliveryState.CANCELLED: frozenset({DeliveryState.PLANNED}),
 }
 

@@ -16,15 +16,18 @@ from lorawatch.domain.errors import DeliveryRefusedError
 from lorawatch.domain.model import Artifact, Facts, Placement, RemoteFile
 
 MODEL_EXTENSION = ".safetensors"
-# What ComfyUI lists (FACTS §4): a name with one of these as its last extension is never given another one.
+# What ComfyUI lists (FACTS §4): a template that ends with one of these gives its names no other one.
 MODEL_EXTENSIONS = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".pkl"})
 PLACEHOLDERS = ("file_name", "stem", "job", "family", "step", "trigger", "rank", "sha8")
 EMPTY = {"step": "final", "family": "unsorted"}
+PART_BYTES = 255  # of one part of a path on Linux (NAME_MAX); NTFS and FAT count UTF-16 units, which are never more
+VALUE_BYTES = 120  # of one value from inside a file, so that two of them fit into one part
 
 # Wan 2.2 saves a pair whose halves end alike at every step: the step stands before that ending (FACTS §1).
 # More than 18 digits are no step, and no number that the journal could hold.
 _STEP = re.compile(r"(?P<series>.*)_(?P<step>[0-9]{1,18})(?P<half>_(?:high|low)_noise)?", re.DOTALL)
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
+# Lone surrogates, which JSON can spell, except those that stand for the undecodable bytes of a path.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udc7f\udd00-\udfff]+")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
@@ -65,6 +68,13 @@ class CheckpointPolicy:
             raise ValueError(msg)
         return cls(latest=int(count))
 
+    def refusal(self, step: int | None) -> tuple[str, str] | None:
+        """Return (code, reason) for a step that is not wanted whatever others there are."""
+        if step is None or self.wants_steps:
+            return None
+        code, wish = "checkpoint-not-wanted", 'checkpoints = "final" wants the finished LoRA only'
+        return code, f"it is the checkpoint of step {step}, and {wish}"
+
 
 def surplus_steps(steps: Iterable[int], policy: CheckpointPolicy) -> frozenset[int]:
     """Return the steps of one series that `latest:N` does not want."""
@@ -88,8 +98,12 @@ def base_name_of(template: str, *, path: str, root: str, sha256: str, facts: Fac
         "sha8": sha256[:8],
     }
     name = _PLACEHOLDER.sub(lambda match: values[match[1]] or EMPTY.get(match[1], "none"), template)
-    if os.path.splitext(name)[1].lower() not in MODEL_EXTENSIONS:
-        name += os.path.splitext(file_name)[1] or MODEL_EXTENSION
+    # Only the template may say it: a value that a file brings along must not turn a model into a pickle.
+    says_extension = os.path.splitext(template)[1].lower() in MODEL_EXTENSIONS
+    extension = os.path.splitext(file_name)[1]
+    if says_extension or (extension and template.endswith("{file_name}")):
+        name, extension = os.path.splitext(name)
+    name = _fitted(name, extension or MODEL_EXTENSION)
     refuse_unsafe_name(name)
     return name
 
@@ -140,7 +154,7 @@ def numbered_name(
 ) -> str:
     """Return `<stem>-<sha8>.<ext>`, with more digits while another path owns that too; `skip` drops the first."""
     stem, extension = os.path.splitext(base_name)
-    names = [f"{stem}-{sha256[:digits]}{extension}" for digits in (8, 12, 16, 32, 64)][skip:]
+    names = [_fitted(stem, f"-{sha256[:digits]}{extension}") for digits in (8, 12, 16, 32, 64)][skip:]
     for name in names:
         owner = owner_of(name)
         if owner is None or owner.path == path or owner.sha256 == sha256:
@@ -206,4 +220,19 @@ def _stem(path: str) -> str:
 
 def _safe(value: str) -> str:
     """Make a value from a file usable as one part of a path."""
-    return _UNSAFE.sub("_", value).strip(" .")[:120]
+    return _cut(_UNSAFE.sub("_", value).strip(" ."), VALUE_BYTES)
+
+
+def _fitted(stem: str, ending: str) -> str:
+    """Put a stem, which may contain /, before an ending that stays whole; cut what no file system takes."""
+    *folders, last = stem.split("/")
+    last_bytes = max(1, PART_BYTES - len(os.fsencode(ending)))
+    return "/".join([*(_cut(folder, PART_BYTES) for folder in folders), _cut(last, last_bytes) + ending])
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """Return as many whole characters of the text as fit."""
+    text = text[:most_bytes]  # none takes less than a byte
+    while len(os.fsencode(text)) > most_bytes:
+        text = text[:-1]
+    return text

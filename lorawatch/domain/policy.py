@@ -1,6 +1,6 @@
 """When a failed delivery is tried again, and when it is not.
 
-Called by the lanes after every failure. Pure: the time and the jitter are handed in.
+Called by the lanes after every failure of a delivery or its destination. Pure: time and jitter are handed in.
 """
 
 from dataclasses import dataclass
@@ -61,9 +61,14 @@ def after_failure(
     if not isinstance(error, DestinationDownError | DeliveryDelayedError | FileUnreadableError | NameTakenError):
         return Outcome(DeliveryState.FAILED, error.code, error.message)
     if 0 < settings.give_up_after_seconds <= now - since:
-        reason = f"gave up after {settings.give_up_after_seconds:g} s of trying; the last error: {error.message}"
-        return Outcome(DeliveryState.FAILED, "gave-up", reason)
+        return gave_up(error.message, settings)
     wait = backoff_seconds(attempt, settings, jitter=jitter)
     if isinstance(error, DeliveryDelayedError) and error.retry_after_seconds is not None:
         wait = max(wait, min(error.retry_after_seconds, settings.max_seconds))
     return Outcome(DeliveryState.WAITING, error.code, error.message, next_attempt_at=now + wait)
+
+
+def gave_up(last_reason: str, settings: RetrySettings) -> Outcome:
+    """Return what becomes of a delivery that has failed for longer than `give_up_after_seconds`."""
+    reason = f"gave up after {settings.give_up_after_seconds:g} s of trying; the last error: {last_reason}"
+    return Outcome(DeliveryState.FAILED, "gave-up", reason)

@@ -22,9 +22,9 @@ class Stop(Protocol):
         """Wait until the work is to end, at most `timeout` seconds; return whether it is."""
 
 
-# (directory, [(name, inode, size in bytes, mtime in ns)]) → the names that need no further look. It is asked for a few
-# hundred files at a time, so that a hundred thousand known ones never become objects.
-Settled = Callable[[str, Sequence[tuple[str, int, int, int]]], Collection[str]]
+# (directory, [(name, inode, size in bytes, mtime in ns, ctime in ns)]) → the names that need no further look. It is
+# asked for a few hundred files at a time, so that a hundred thousand known ones never become objects.
+Settled = Callable[[str, Sequence[tuple[str, int, int, int, int]]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)

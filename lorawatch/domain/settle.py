@@ -15,10 +15,13 @@ from lorawatch.domain.ports import Observation
 INCOMPLETE_AFTER_SECONDS = 600.0
 # Nobody notices a twentieth of a second, and a look costs far less than that.
 _SOONEST_RECHECK_SECONDS = 0.05
-# A writer that never tells when it is done is looked at this often once it is old; its close also sends a hint.
-_LATEST_RECHECK_SECONDS = 5.0
 # In between: a wait of a tenth of the age so far is late by a tenth at most.
 _RECHECK_SHARE_OF_AGE = 0.1
+# A writer that never tells when it is done is looked at this often once it is old; its close also sends a hint.
+_LATEST_RECHECK_SECONDS = 5.0
+# What a crashed trainer left reserved stays for ever: 500 such files, each looked at every 5 s, cost 6 % of a CPU.
+_OLD_RECHECK_SHARE_OF_AGE = 0.01
+_LATEST_OLD_RECHECK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,10 @@ def _wrong_length(observation: Observation) -> Torn | None:
 
 
 def _wait(age_seconds: float, code: str, reason: str) -> Wait:
-    recheck_seconds = min(_LATEST_RECHECK_SECONDS, age_seconds * _RECHECK_SHARE_OF_AGE)
+    recheck_seconds = max(
+        min(_LATEST_RECHECK_SECONDS, age_seconds * _RECHECK_SHARE_OF_AGE),
+        min(_LATEST_OLD_RECHECK_SECONDS, age_seconds * _OLD_RECHECK_SHARE_OF_AGE),
+    )
     if age_seconds < INCOMPLETE_AFTER_SECONDS:  # look again when it turns incomplete, not some time after
         recheck_seconds = min(recheck_seconds, INCOMPLETE_AFTER_SECONDS - age_seconds)
     return Wait(

@@ -32,6 +32,7 @@ from lorawatch.journal.database import Database
 
 UNREADABLE_RETRY_SECONDS = 10.0  # a chmod sends no event that we listen to
 RELOOK_SECONDS = 0.05  # it changed while we looked
+MOST_REFUSED = 256  # refusals recorded together
 MOST_PENDING = 4096  # in memory; the rest waits in the journal, or for the next scan
 
 
@@ -59,6 +60,7 @@ class Candidates:
     ) -> None:
         self.tracker = Tracker()
         self.has_turned_away = False  # something was not taken in hand for want of room: only a scan finds it again
+        self._refused: list[Reading] = []  # without being read, in this turn
         self._source = source
         self._pool = pool
         self._desk = desk
@@ -147,14 +149,25 @@ class Candidates:
     def _read(self, tracked: Tracked) -> None:
         refusal = self._checkpoints.refusal(tracked.candidate)
         if refusal is not None:
-            self.take_readings([Refused(tracked.candidate, Rejection("skipped", *refusal))])
+            self._take_refused(Refused(tracked.candidate, Rejection("skipped", *refusal)))
             return
         tracked.is_reading = True
         self._pool.submit(tracked.candidate)
 
     def _refuse(self, tracked: Tracked, code: str, reason: str) -> None:
         self._desk.announce_detected(tracked)
-        self.take_readings([Refused(tracked.candidate, Rejection("rejected", code, reason))])
+        self._take_refused(Refused(tracked.candidate, Rejection("rejected", code, reason)))
+
+    def _take_refused(self, refused: Refused) -> None:
+        self._refused.append(refused)
+        if len(self._refused) >= MOST_REFUSED:
+            self.record_refused()
+
+    def record_refused(self) -> None:
+        """Record what was refused without being read since the last time: one transaction for all."""
+        refused, self._refused = self._refused, []
+        if refused:
+            self.take_readings(refused)
 
     def _unreadable(self, tracked: Tracked, error: SourceError) -> None:
         self._desk.announce_detected(tracked)

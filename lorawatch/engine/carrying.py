@@ -92,9 +92,10 @@ class Carrier:
                 except JournalError:
                     raise  # it says nothing about this delivery
                 except LorawatchError as error:
-                    self._drop_staged(delivery)
+                    self.drop_staged(delivery)
                     results.append(Failed(delivery, error))
                 touch()
+            self._record_sent(carried)
         except BaseException:
             self._discard(carried)
             raise
@@ -118,7 +119,7 @@ class Carrier:
             attempt=delivery.attempt,
         )
         if resolution is Resolution.ALREADY_THERE:
-            self._drop_staged(delivery)
+            self.drop_staged(delivery)
             return _Carried(delivery, None, there, started)
         report = ProgressReport(delivery, self.journal, touch, self.watcher)
         consignment = Consignment(
@@ -167,10 +168,27 @@ class Carrier:
             remote_name=delivery.remote_name,
             evidence=self._weigh(carried, published, after),
             fingerprint=after.fingerprint,
-            carried_bytes=0 if carried.prepared is None and delivery.attempt <= 1 else size_bytes,
+            carried_bytes=size_bytes if carried.prepared is not None or self._was_sent_before(delivery) else 0,
             is_replacement=before is not None and carried.prepared is not None,
             seconds=time.monotonic() - carried.started,
         )
+
+    def _record_sent(self, carried: Sequence[_Carried]) -> None:
+        """Record what is about to be published, so that after a kill in between it is known as ours.
+
+        A power cut may take this along: the file then counts as the user's, which costs a second name and no bytes.
+        """
+        numbers = [each.delivery.delivery_id for each in carried if each.prepared is not None]
+        if numbers:
+            with self.journal.write(is_durable=False) as connection:
+                deliveries.record_sent(connection, numbers)
+
+    def _was_sent_before(self, delivery: Delivery) -> bool:
+        """Return whether what was found in its place is what an earlier attempt of this delivery put there."""
+        if delivery.attempt <= 1:
+            return False
+        with self.journal.read() as connection:
+            return deliveries.is_sent(connection, delivery.delivery_id)
 
     def _weigh(self, carried: _Carried, published: RemoteFile | None, after: RemoteFile) -> Evidence:
         """Return what is proved by what stands there; a listing proves a delivery only if it changed."""
@@ -242,7 +260,7 @@ class Carrier:
             return self.health.report_down(self.route.name, error)
         try:
             self.route.destination.probe(needed_bytes=0)
-        except DestinationDownError as probed:
+        except DestinationError as probed:
             return self.health.report_down(self.route.name, probed)
         return None
 
@@ -251,7 +269,8 @@ class Carrier:
             if each.prepared is not None:
                 self.route.destination.discard(each.prepared)
 
-    def _drop_staged(self, delivery: Delivery) -> None:
+    def drop_staged(self, delivery: Delivery) -> None:
+        """Remove the staged copy of a delivery that is not carried, if it has one."""
         staged = self.staged.take(self.route.name, delivery.delivery_id)
         if staged is not None and self.route.stager is not None:
             self.route.stager.unstage(staged)

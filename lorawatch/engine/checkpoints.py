@@ -21,11 +21,9 @@ class CheckpointFilter:
     def refusal(self, candidate: Candidate) -> tuple[str, str] | None:
         """Return (code, reason) for a checkpoint that is not wanted. A final file always is."""
         step = step_of(candidate.path)
-        if step is None:
-            return None
-        if not self._policy.wants_steps:
-            return CODE, f'it is the checkpoint of step {step}, and checkpoints = "final" wants the finished LoRA only'
-        if self._policy.latest is None:
+        if refused := self._policy.refusal(step):
+            return refused
+        if step is None or self._policy.latest is None:
             return None
         steps = self._steps_beside(candidate.path).get(series_of(candidate.path), set())
         if step in surplus_steps(steps | {step}, self._policy):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lorawatch.domain import settle
 from lorawatch.domain.errors import SourceError
-from lorawatch.domain.model import Version
+from lorawatch.domain.model import Delivery, Version
 from lorawatch.domain.ports import Stager
 from lorawatch.engine import announcing
 from lorawatch.engine.reading import Reading, Refused
@@ -84,9 +84,10 @@ class VerdictDesk:
         return recorded, news
 
     def announce(self, recorded: Sequence[Recorded]) -> None:
-        """Say what was planned and cancelled, and wake the lanes."""
+        """Say what was planned and cancelled, remove the copies made in vain, and wake the lanes."""
         for result in recorded:
             announcing.planned(result)
+            self._drop_copies_of(result.cancelled)
         if any(result.planned for result in recorded):
             self._wake_lanes()
 
@@ -96,6 +97,13 @@ class VerdictDesk:
         if accepted.staged is not None and stager is not None:
             stager.unstage(accepted.staged)
             self._staged.give_back()
+
+    def _drop_copies_of(self, cancelled: Sequence[Delivery]) -> None:
+        for delivery in cancelled:
+            stager = self._stager(delivery.destination)
+            staged = self._staged.take(delivery.destination, delivery.delivery_id)
+            if stager is not None and staged is not None:
+                stager.unstage(staged)
 
     def announce_detected(self, tracked: Tracked) -> None:
         """Say once per candidate that it was seen."""
@@ -171,6 +179,7 @@ class VerdictDesk:
             emit(Event.FILE_VANISHED, file=path)
         for delivery in cancelled:
             announcing.cancelled(delivery)
+        self._drop_copies_of(cancelled)
 
     def drop_if_gone(self, path: str) -> None:
         """Forget a queued file that turned out to be gone or settled meanwhile."""

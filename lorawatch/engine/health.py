@@ -3,20 +3,22 @@
 A destination that is down costs one probe per interval, whatever the backlog. Lanes call it; the service reads it.
 """
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.domain.errors import DestinationDownError, DestinationParkedError
-from lorawatch.domain.model import DeliveryState
-from lorawatch.domain.policy import Outcome, RetrySettings, backoff_seconds
+from lorawatch.domain.errors import DestinationError, DestinationParkedError
+from lorawatch.domain.model import Delivery, DeliveryState
+from lorawatch.domain.policy import Outcome, RetrySettings, backoff_seconds, gave_up
 from lorawatch.engine import announcing
 from lorawatch.engine.settings import Route
 from lorawatch.events import Event, emit
 from lorawatch.journal import deliveries, places, upkeep
 from lorawatch.journal.database import Database
+from lorawatch.journal.rows import Connection
 
-# How soon a lane asks again about a destination that another lane is probing, or that waits for a person.
+# How soon a lane asks again about a destination that another lane is probing.
 PROBING_SECONDS = 1.0
 
 
@@ -92,7 +94,7 @@ class Health:
             if not state.is_swept:
                 state.route.destination.sweep()
                 state.is_swept = True
-        except DestinationDownError as error:
+        except DestinationError as error:  # whatever it is, nothing can be delivered there
             self.report_down(name, error)
             return False
         finally:
@@ -101,15 +103,20 @@ class Health:
         return True
 
     def seconds_to_probe(self, name: str) -> float | None:
-        """Return how long to wait before asking again; None if the destination is up."""
+        """Return how long to wait before asking again; None if the destination is up.
+
+        For ever, if it is parked: the person who has it tried again is noticed by `refresh`.
+        """
         state = self._states[name]
         if state.state == "up":
             return None
-        if state.state == "parked" or state.is_probing:
+        if state.state == "parked":
+            return math.inf
+        if state.is_probing:
             return PROBING_SECONDS
         return max(0.05, state.next_probe_at - self._now())
 
-    def report_down(self, name: str, error: DestinationDownError) -> float:
+    def report_down(self, name: str, error: DestinationError) -> float:
         """Record that a destination is down, say so once per cause, and return when it is probed next."""
         state = self._states[name]
         with self._lock:
@@ -140,20 +147,40 @@ class Health:
             )
         return state.next_probe_at
 
-    def hold(self, name: str) -> None:
-        """Have what was planned for a destination that is down wait for its next probe, and say so of each once."""
+    def waiting_outcome(self, name: str) -> Outcome:
+        """Return what becomes of a delivery to a destination that is down: it waits for the next probe."""
+        state = self._states[name]
+        return Outcome(DeliveryState.WAITING, state.code or "destination-down", state.reason, state.next_probe_at)
+
+    def hold(self, name: str) -> Sequence[Delivery]:
+        """Have what was planned for a destination that is down wait for its next probe, and say so of each once.
+
+        What has waited for longer than `give_up_after_seconds` fails; it is returned.
+        """
         state = self._states[name]
         if state.state not in {"down", "parked"}:
-            return
-        outcome = Outcome(DeliveryState.WAITING, state.code or "destination-down", state.reason, state.next_probe_at)
-        is_done = False
-        while not is_done:
+            return []
+        number, now = state.route.destination_id, self._now()
+        waits = self.waiting_outcome(name)
+        self._settle(waits, lambda connection: upkeep.hold_planned(connection, number, waits, now=now))
+        if not self._retry.give_up_after_seconds:
+            return []
+        fails, before = gave_up(state.reason, self._retry), now - self._retry.give_up_after_seconds
+        return self._settle(
+            fails, lambda connection: deliveries.give_up(connection, number, fails, failing_before=before, now=now)
+        )
+
+    def _settle(self, outcome: Outcome, record: Callable[[Connection], list[int]]) -> Sequence[Delivery]:
+        """Record an outcome part by part, until none is left, and say so of each delivery; return them all."""
+        settled: list[Delivery] = []
+        while True:
             with self._journal.write() as connection:
-                held = upkeep.hold_planned(connection, state.route.destination_id, outcome, now=self._now())
-                waiting = deliveries.get(connection, held)
-            for delivery in waiting:
+                part = deliveries.get(connection, record(connection))
+            for delivery in part:
                 announcing.not_delivered(delivery, outcome, fix="", now=self._now())
-            is_done = not held
+            settled += part
+            if not part:
+                return settled
 
     def report_up(self, name: str) -> None:
         """Record that a destination is up again, and make everything that waits for it due."""
@@ -188,15 +215,18 @@ class Health:
             state.next_probe_at = 0.0
 
     def refresh(self) -> None:
-        """Notice a destination that `retry` has un-parked in the journal."""
+        """Notice what another process has recorded: a destination un-parked by `retry`, or met otherwise by `send`.
+
+        It is probed anew; what that tells is recorded, and stands.
+        """
         with self._journal.read() as connection:
             rows = {
-                name: places.destination(connection, state.route.destination_id)
-                for name, state in self._states.items()
-                if state.state in {"down", "parked"}
+                name: places.destination(connection, state.route.destination_id) for name, state in self._states.items()
             }
-        for name, row in rows.items():
-            if row.state == "up":
-                with self._lock:
-                    self._states[name].state = "down"
-                    self._states[name].next_probe_at = 0.0
+        with self._lock:
+            for name, row in rows.items():
+                state = self._states[name]
+                if state.state in {"down", "parked"} and row.state == "up":
+                    state.state, state.next_probe_at = "down", 0.0
+                elif state.state == "up" and row.state != "up":
+                    state.state, state.next_probe_at = "unknown", 0.0

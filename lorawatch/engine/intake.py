@@ -19,8 +19,9 @@ from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.pairing import PairWatch
 from lorawatch.engine.reading import Reader, ReaderPool, Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
+from lorawatch.engine.scanning import ScanSchedule
 from lorawatch.engine.settings import IntakeSettings
-from lorawatch.engine.surveying import Survey, Surveyor
+from lorawatch.engine.surveying import Surveyor
 from lorawatch.engine.tracking import Newcomers
 from lorawatch.engine.watching import WatchReporter
 from lorawatch.events import Event, emit
@@ -65,7 +66,6 @@ class Intake:
         self._source = source
         self._desk = desk
         self._journal = journal
-        self._settings = settings
         self._stop = stop
         self._mailbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._pool = ReaderPool(
@@ -84,12 +84,13 @@ class Intake:
         )
         self._tracker = self._candidates.tracker
         self._surveyor = surveyor(self._tracker.__contains__, self._touch_scan)
+        self._scans = ScanSchedule(
+            self._surveyor, desk=desk, watch=self._watch, candidates=self._candidates, settings=settings
+        )
         self._newcomers = Newcomers(CREATED_PATIENCE_SECONDS)
         self._is_rescan_asked = False
-        self._is_surveyed = False
         self._is_queue_known_empty = False
-        self._is_gone_check_due = False
-        self._next_supervision = self._next_poll = self._next_reconcile = 0.0
+        self._next_supervision = 0.0
 
     @property
     def is_root_trusted(self) -> bool:
@@ -156,17 +157,9 @@ class Intake:
         self._source.start(self._on_hint, self._on_overflow)
         self._watch.begin()
         if self._watch.is_present:
-            self._survey_first()
+            self._scans.survey_first()
         self.is_ready.set()
         self._pool.start()  # only now: what it loads at first must not hold up the start
-
-    def _survey_first(self) -> None:
-        """Scan for the first time since the root is there; until then nothing is known to be new or gone."""
-        started, is_owed = time.monotonic(), self._desk.is_anything_owed()
-        survey = self._surveyor.first(self._desk.announce, is_owed=is_owed)
-        self._is_surveyed = not (survey.is_root_blank and is_owed)
-        self._watch.note_survey(survey, is_owed=is_owed, is_first=True)
-        self._after_scan(survey, started, is_first=True)
 
     def _on_hint(self, hint: Hint) -> None:
         if self._mailbox.qsize() < MOST_HINTS:
@@ -184,7 +177,8 @@ class Intake:
         """Forget what is in memory; the journal and the next scan bring it back."""
         self._stop.wait(pause_seconds)
         self._tracker.clear()
-        self._next_reconcile = 0.0
+        self._is_queue_known_empty = False
+        self._scans.ask()
 
     def _turn(self) -> None:
         messages = self._take()
@@ -196,7 +190,8 @@ class Intake:
             if isinstance(message, Hint):
                 self._take_hint(message)
             elif isinstance(message, _Rescan):
-                self._next_reconcile = 0.0
+                self._is_rescan_asked = False
+                self._scans.ask()
             elif isinstance(message, Crash):
                 self._candidates.take_crash(message)
         now = time.monotonic()
@@ -205,16 +200,19 @@ class Intake:
         self._candidates.look_at_due(now)
         if now >= self._next_supervision:
             self._supervise(now)
-        self._scan_if_due(now)
+        if self._scans.scan_due(now):
+            self._is_queue_known_empty = False
+        self._scans.take_gone()
         self._refill()
+        self._candidates.record_refused()
         if self._is_queue_known_empty:  # what is still to be read may be the other half
             self._pairs.look(self._tracker)
 
     def _take(self) -> list[_Message]:
         """Wait for messages until the next thing is due; return them, at most a group."""
-        dues = [self._next_supervision, self._next_reconcile, self._tracker.next_due(), self._newcomers.next_due()]
-        if self._source.polled():
-            dues.append(self._next_poll)
+        dues = [self._next_supervision, self._scans.next_due(), self._tracker.next_due(), self._newcomers.next_due()]
+        if self._is_refill_due():
+            dues.append(0.0)
         patience = min(due for due in dues if due is not None) - time.monotonic()
         messages: list[_Message] = []
         try:
@@ -228,11 +226,11 @@ class Intake:
     def _take_hint(self, hint: Hint) -> None:
         if hint.is_gone:
             if hint.is_directory:
-                self._is_gone_check_due = True
+                self._scans.ask_what_is_gone()
             elif hint.path and not self._surveyor.is_there(hint.path):
                 self._candidates.gone(hint.path)
         elif hint.is_directory:
-            self._surveyor.again(hint.path, self._candidates.consider)
+            self._scans.scan_below(hint.path)
         elif hint.is_closed:
             self._newcomers.drop(hint.path)
             self._candidates.look(hint.path, is_closed=True)
@@ -242,53 +240,21 @@ class Intake:
     def _supervise(self, now: float) -> None:
         self._next_supervision = now + SUPERVISE_SECONDS
         if self._watch.check():
-            self._next_reconcile = 0.0
+            self._scans.ask()
         self._desk.note_pending([each for each in self._tracker.all() if each.recorded_state is None])
 
-    def _scan_if_due(self, now: float) -> None:
-        if not self._watch.is_present:
-            self._next_reconcile = max(self._next_reconcile, now + SUPERVISE_SECONDS)
-        elif not self._is_surveyed:
-            if now >= self._next_reconcile or self._watch.is_trusted:
-                self._survey_first()
-        elif now >= self._next_reconcile:
-            self._is_rescan_asked = False
-            self._after_scan(self._surveyor.again(None, self._candidates.consider), now, is_first=False)
-        elif self._source.polled() and now >= self._next_poll:
-            for directory in self._source.polled():
-                self._surveyor.again(directory, self._candidates.consider)
-            self._is_gone_check_due = True
-        else:
-            return
-        self._next_poll = time.monotonic() + self._settings.poll_seconds
-
-    def _after_scan(self, survey: Survey, started: float, *, is_first: bool) -> None:
-        self._is_queue_known_empty = False
-        self._is_gone_check_due = True
-        self._next_reconcile = time.monotonic() + self._settings.reconcile_seconds
-        self._desk.note_directories(self._source.unreadable())
-        emit(
-            Event.SCAN_FINISHED,
-            directory=self.root,
-            files=survey.file_count,
-            backlog_files=survey.new_count,
-            backlog_bytes=survey.new_bytes,
-            seconds=time.monotonic() - started,
-            level=None if is_first or survey.new_count else "debug",
-        )
+    def _is_refill_due(self) -> bool:
+        """Return whether more may wait in the journal, and the readers would soon have nothing to do."""
+        if self._is_queue_known_empty or len(self._tracker) >= MOST_PENDING:
+            return False
+        return sum(each.is_reading for each in self._tracker.all()) <= READ_AHEAD // 2
 
     def _refill(self) -> None:
-        """Take more of what waits in the journal in hand, and find out what is gone."""
-        if self._is_gone_check_due and self.is_root_trusted:
-            self._is_gone_check_due = False
-            for path in self._surveyor.gone():
-                self._candidates.gone(path)
+        """Take more of what waits in the journal in hand."""
         if self._candidates.has_turned_away and len(self._tracker) < MOST_PENDING // 2:
             self._candidates.has_turned_away = False
-            self._next_reconcile = 0.0
-        if self._is_queue_known_empty or len(self._tracker) >= MOST_PENDING:
-            return
-        if sum(each.is_reading for each in self._tracker.all()) > READ_AHEAD // 2:
+            self._scans.ask()
+        if not self._is_refill_due():
             return
         with self._journal.read() as connection:
             waiting = files.queued(connection, self.root, limit=READ_AHEAD + len(self._tracker))

@@ -159,11 +159,12 @@ class Lane:
         carrier, journal = self._carrier, self._carrier.journal
         due = self._next_due()
         is_due = due is not None and due <= carrier.now()
-        if self.is_draining or (not is_due and carrier.health.is_known(self._route.name)):
+        if self.is_draining or (not is_due and carrier.health.is_up(self._route.name)):
             return []
         self._touch()
-        if not carrier.health.probe_if_due(self._route.name):
-            carrier.health.hold(self._route.name)
+        if not carrier.health.probe_if_due(self._route.name):  # with or without work: who waits for it is told
+            for given_up in carrier.health.hold(self._route.name):
+                carrier.drop_staged(given_up)
             return []
         if not is_due:
             return []
@@ -204,11 +205,10 @@ class Lane:
 
     def _patience(self) -> float:
         """Return how long to sleep unless the bell rings."""
-        until_probe = self._carrier.health.seconds_to_probe(self._route.name)
-        due = self._next_due()
-        if due is None:
-            return LONGEST_SLEEP_SECONDS
-        wait = max(due - self._carrier.now(), 0.0) if until_probe is None else until_probe
+        wait = self._carrier.health.seconds_to_probe(self._route.name)
+        if wait is None:
+            due = self._next_due()
+            wait = LONGEST_SLEEP_SECONDS if due is None else due - self._carrier.now()
         return min(max(wait, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
 
     def _touch(self) -> None:

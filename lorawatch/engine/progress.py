@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 
+from lorawatch import humanize
 from lorawatch.domain.errors import JournalError
-from lorawatch.domain.model import Delivery
+from lorawatch.domain.model import Candidate, Delivery
 from lorawatch.engine import announcing
 from lorawatch.events import Event, emit
-from lorawatch.journal import deliveries
+from lorawatch.journal import deliveries, files
 from lorawatch.journal.database import Database
 
 EVENT_SECONDS = 5.0
@@ -83,3 +84,42 @@ class ProgressReport:
                 )
         except JournalError:
             pass  # the copy goes on: the next report tries again, and the service says what is wrong
+
+
+class ReadingReport:
+    """How far a file is that is read, and copied to a local destination, before its deliveries are planned.
+
+    Called by one reader thread with the bytes done so far.
+    """
+
+    def __init__(self, candidate: Candidate, destination: str | None, journal: Database) -> None:
+        self._candidate = candidate
+        self._destination = destination
+        self._journal = journal
+        self._recorded_at = self._said_at = time.monotonic()
+
+    def __call__(self, done_bytes: int) -> None:
+        """Take note; cheap unless something is due."""
+        now = time.monotonic()
+        if now - self._recorded_at >= JOURNAL_SECONDS:
+            self._recorded_at = now
+            self._record(done_bytes)
+        if now - self._said_at >= EVENT_SECONDS:
+            self._said_at = now
+            emit(
+                Event.FILE_PROGRESS,
+                file=self._candidate.path,
+                destination=self._destination,
+                sent_bytes=done_bytes,
+                size_bytes=self._candidate.version.size_bytes,
+            )
+
+    def _record(self, done_bytes: int) -> None:
+        size_bytes = self._candidate.version.size_bytes
+        doing = f"checked and copied to {self._destination}" if self._destination else "checked"
+        reason = f"it is being {doing}: {humanize.percent(done_bytes, size_bytes)} of {humanize.size(size_bytes)}"
+        try:
+            with self._journal.write(is_durable=False) as connection:
+                files.note_reading(connection, self._candidate.path, reason)
+        except JournalError:
+            pass  # only what `status` shows; the service says that the journal is in trouble

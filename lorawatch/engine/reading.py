@@ -5,10 +5,9 @@ have readers of their own, so that a large one holds up no small one. It records
 """
 
 import os
-import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lorawatch.domain.errors import (
     DeliveryRefusedError,
@@ -25,15 +24,17 @@ from lorawatch.domain.model import Candidate, Facts, Rejection
 from lorawatch.domain.planning import base_name_of
 from lorawatch.domain.ports import Source, StagedCopy, Stop
 from lorawatch.engine.health import Health
+from lorawatch.engine.progress import ReadingReport
 from lorawatch.engine.recording import Accepted
-from lorawatch.engine.settings import SMALL_BYTES, Route
+from lorawatch.engine.settings import Route
 from lorawatch.engine.staged import StagedCopies
+from lorawatch.engine.tickets import Size, Tickets
 from lorawatch.inspection.examination import Examination, Examiner
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
 
-SMALL_READERS = 2  # one for each core of a small server; more would only share the same disk
-LARGE_READERS = 1
+# Two small ones, one for each core of a small server; more would only share the same disk.
+READERS = {Size.QUICK: 1, Size.SMALL: 2, Size.LARGE: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,11 @@ class Reader:
             code, reason = refusal
             return Refused(candidate, Rejection("skipped", code, reason, examination.facts))
         route = self._route_to_stage_for(candidate, examination.facts, wanted)
-        staged = None if route is None else self._stage(route, descriptor, before.st_size, examination)
+        report = ReadingReport(candidate, route.name if route else None, self.journal)
+        staged = None if route is None else self._stage(route, descriptor, before.st_size, examination, report)
         try:
             if staged is None:
-                sha256 = examination.hash(descriptor, size_bytes=before.st_size, stop=self.stop)
+                sha256 = examination.hash(descriptor, size_bytes=before.st_size, stop=self.stop, progress=report)
             else:
                 sha256 = staged.sha256
             self._refuse_changed(candidate, descriptor, before)
@@ -134,12 +136,14 @@ class Reader:
                 return route
         return None
 
-    def _stage(self, route: Route, descriptor: int, size_bytes: int, examination: Examination) -> StagedCopy | None:
+    def _stage(
+        self, route: Route, descriptor: int, size_bytes: int, examination: Examination, report: ReadingReport
+    ) -> StagedCopy | None:
         if route.stager is None or not self.staged.reserve():
             return None
         try:
             return route.stager.stage(
-                descriptor, size_bytes=size_bytes, sinks=examination.sinks, progress=lambda _: None, stop=self.stop
+                descriptor, size_bytes=size_bytes, sinks=examination.sinks, progress=report, stop=self.stop
             )
         except (DestinationError, OSError):
             # The lane meets the same error when it carries the file itself, and waits or reports there.
@@ -168,15 +172,6 @@ class Reader:
             raise FileChangedError(f"{candidate.path} changed while it was read")
 
 
-@dataclass(order=True, slots=True)
-class _Ticket:
-    """New files go before the backlog, the newest first."""
-
-    is_backlog: bool
-    age_rank: int
-    candidate: Candidate | None = field(compare=False)
-
-
 class ReaderPool:
     """The reader threads of one source. `submit` never blocks; each result goes to `on_result`."""
 
@@ -186,12 +181,10 @@ class ReaderPool:
         self._reader = reader
         self._on_result = on_result
         self._on_crash = on_crash
-        self._small: queue.PriorityQueue[_Ticket] = queue.PriorityQueue()
-        self._large: queue.PriorityQueue[_Ticket] = queue.PriorityQueue()
-        self._submitted = 0
+        self._tickets = Tickets()
         self._threads = [
-            threading.Thread(target=self._run, args=(tickets,), name=f"reader-{label}-{number}", daemon=True)
-            for label, tickets, count in (("small", self._small, SMALL_READERS), ("large", self._large, LARGE_READERS))
+            threading.Thread(target=self._run, args=(size,), name=f"reader-{size.name.lower()}-{number}", daemon=True)
+            for size, count in READERS.items()
             for number in range(count)
         ]
 
@@ -202,25 +195,19 @@ class ReaderPool:
 
     def submit(self, candidate: Candidate) -> None:
         """Have a candidate read."""
-        self._submitted += 1
-        tickets = self._small if candidate.version.size_bytes < SMALL_BYTES else self._large
-        tickets.put(_Ticket(candidate.is_backlog, -self._submitted, candidate))
+        self._tickets.put(candidate)
 
     def stop(self, *, deadline: Callable[[], float]) -> bool:
         """End the threads after what they are doing now; return whether all ended, and none hangs in a call."""
-        for tickets in (self._small, self._large):
-            for _ in range(max(SMALL_READERS, LARGE_READERS)):
-                tickets.put(_Ticket(is_backlog=False, age_rank=-(1 << 62), candidate=None))
-        for thread in self._threads:
+        self._tickets.close()
+        started = [thread for thread in self._threads if thread.is_alive()]  # stopped before it began, it has none
+        for thread in started:
             thread.join(max(0.0, deadline()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in started)
 
-    def _run(self, tickets: "queue.PriorityQueue[_Ticket]") -> None:
+    def _run(self, size: Size) -> None:
         self._reader.examiner.warm_up()
-        while True:
-            candidate = tickets.get().candidate
-            if candidate is None or self._reader.stop.is_set():
-                return
+        while (candidate := self._tickets.take(size)) is not None and not self._reader.stop.is_set():
             try:
                 result = self._reader.read(candidate)
             except StoppedError:

@@ -88,9 +88,14 @@ class Service:
                 return f"degraded: {error.message}"
         return self._summary[1]
 
+    @property
+    def is_carrying(self) -> bool:
+        """Return whether a lane is carrying or looking."""
+        return any(lane.work.touched_at for lane in self.lanes)
+
     def is_anything_due(self) -> bool:
         """Return whether a lane is carrying or looking, or something waits that a destination could take now."""
-        if any(lane.work.touched_at for lane in self.lanes):
+        if self.is_carrying:
             return True
         if not all(self.health.is_known(route.name) for route in self.routes):
             return True
@@ -102,13 +107,10 @@ class Service:
                     return True
         return False
 
-    def drain(self, seconds: float) -> None:
-        """Let the lanes finish what they carry, and claim nothing more; return after at most so many seconds."""
-        deadline = time.monotonic() + seconds
+    def drain(self) -> None:
+        """Let the lanes claim nothing more; `is_carrying` tells when they have finished what they carry."""
         for lane in self.lanes:
             lane.is_draining = True
-        while time.monotonic() < deadline and any(lane.work.touched_at for lane in self.lanes):
-            time.sleep(0.05)
 
     def destination_recovered(self, name: str) -> None:
         """Say that a call to a destination which hung has come back."""

@@ -88,7 +88,7 @@ class Surveyor:
     def gone(self) -> list[str]:
         """Return the paths below the root that are gone and still matter: something is owed, or a person was told."""
         with self.journal.read() as connection:
-            owed = upkeep.owed_paths(connection, self.source.root)
+            owed = upkeep.owed_paths(connection, self.source.root, is_failed_counted=True)
             told = files.paths_in_states(connection, self.source.root, TOLD_STATES)
             return [path for path in chain(owed, told) if not self.is_there(path)]
 
@@ -101,11 +101,13 @@ class Surveyor:
 
     def _pages(self, below: str | None, survey: Survey, *, is_all_needed: bool) -> Iterator[list[Candidate]]:
         """Yield the candidates in pages; what is settled is left out already by the scan, unless all are needed."""
+        with self.journal.read() as connection:
+            lasting = files.Settled(connection, verdict_key=self.settings.verdict_key)
 
-        def settled(directory: str, sightings: Sequence[tuple[str, int, int, int]]) -> Collection[str]:
+        def settled(directory: str, sightings: Sequence[tuple[str, int, int, int, int]]) -> Collection[str]:
             self.touch()
-            with self.journal.read() as connection:
-                names = files.settled(connection, directory, sightings, verdict_key=self.settings.verdict_key)
+            with self.journal.read():  # for its words, should it fail
+                names = lasting.names(directory, sightings)
             survey.file_count += len(names)
             return names
 

@@ -6,6 +6,7 @@ tensors with one name.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -14,6 +15,7 @@ from lorawatch.domain.errors import FileRejectedError
 
 METADATA_KEY = "__metadata__"
 _FIX = "save the model again"
+_MOST_BYTES = 2**63 - 1  # of a file on Linux (off_t)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ def invalid(message: str) -> FileRejectedError:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _DuplicateKeyError(next(name for name in names if names.count(name) > 1))
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise _DuplicateKeyError(name)
     return unique
 
 
@@ -81,6 +83,8 @@ def _tensor(name: str, info: object) -> TensorInfo:
     if isinstance(info, dict):
         dtype, shape, offsets = info.get("dtype"), info.get("shape"), info.get("data_offsets")
         if isinstance(dtype, str) and _are_integers(shape) and _are_integers(offsets) and len(offsets) == 2:
+            if not 0 <= offsets[0] <= offsets[1] <= _MOST_BYTES:
+                raise invalid(f"the tensor {name!r} lies where no file has bytes: see its data_offsets")
             return TensorInfo(dtype, tuple(shape), *offsets)
     raise invalid(f"the header describes the tensor {name!r} in a form that the format does not know")
 

@@ -6,7 +6,7 @@ nothing, and records nothing.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -77,9 +77,11 @@ class Examination:
 
             self._scan = WeightsScan(self._header)
 
-    def hash(self, descriptor: int, *, size_bytes: int, stop: Stop) -> str:
+    def hash(
+        self, descriptor: int, *, size_bytes: int, stop: Stop, progress: Callable[[int], None] | None = None
+    ) -> str:
         """Read the file and return its sha256. Raises as `sha256_of`."""
-        return sha256_of(descriptor, size_bytes=size_bytes, stop=stop, sinks=self.sinks)
+        return sha256_of(descriptor, size_bytes=size_bytes, stop=stop, sinks=self.sinks, progress=progress)
 
     def conclude(self) -> Facts:
         """Return the facts with what the scan found, after all bytes were seen.

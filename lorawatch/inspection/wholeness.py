@@ -81,11 +81,10 @@ def _has_zero_tail(descriptor: int, tensors: Iterable[TensorInfo], *, data_offse
     """Read backwards to the last byte that is not zero, but not past where the answer is certain."""
     filled = sorted((tensor.begin for tensor in tensors if tensor.end > tensor.begin), reverse=True)
     certain_from = data_offset + (filled[1] if len(filled) > 1 else 0)
-    end = size_bytes
-    while end > certain_from:
+    filled_end = size_bytes
+    for end in range(size_bytes, certain_from, -_STEP_BYTES):  # ends whatever the header says: it may be hostile
         begin = max(data_offset, end - _STEP_BYTES)
-        length = len(pread_exactly(descriptor, end - begin, begin).rstrip(b"\0"))
-        end = begin + length
-        if length:
+        filled_end = begin + len(pread_exactly(descriptor, end - begin, begin).rstrip(b"\0"))
+        if filled_end > begin:
             break
-    return zero_tail(tensors, last_byte=end - data_offset - 1) is not None
+    return zero_tail(tensors, last_byte=filled_end - data_offset - 1) is not None

@@ -29,7 +29,8 @@ class Database:
         self.trouble: JournalError | None = None  # why the last write failed; None once one has succeeded again
         self._local = threading.local()
         self._write_lock = threading.Lock()  # within the process: no busy-waiting on SQLite's own lock
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._connections_lock = threading.Lock()
 
     @classmethod
     def open(cls, directory: str) -> "Database":
@@ -70,7 +71,7 @@ class Database:
         if connection is None:
             connection = self._connect_for_reading() if self.is_read_only else self._connect()
             self._local.connection = connection
-            self._connections.append(connection)
+            self._keep(connection)
         return connection
 
     @contextmanager
@@ -113,13 +114,23 @@ class Database:
 
     def close(self) -> None:
         """Close every connection. No other thread may use the journal any more."""
-        for connection in self._connections:
+        for _, connection in self._connections:
             connection.close()
         self._connections.clear()
         self._local = threading.local()
 
+    def _keep(self, connection: sqlite3.Connection) -> None:
+        """Keep this thread's new connection; close those of threads that have ended, as every reload ends some."""
+        with self._connections_lock:
+            before, self._connections = self._connections, [(threading.current_thread(), connection)]
+            for thread, other in before:
+                if thread.is_alive():
+                    self._connections.append((thread, other))
+                else:
+                    other.close()
+
     def _connect(self) -> sqlite3.Connection:
-        # Other threads' connections are only closed, in close(), when those threads have ended.
+        # Other threads' connections are only closed when those threads have ended.
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )

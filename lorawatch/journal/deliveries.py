@@ -25,8 +25,9 @@ from lorawatch.journal.rows import (
 GROUP_MEMBER_BYTES = 8 << 20
 GROUP_BYTES = 64 << 20
 
+# `state IN …` is said in the words of the index delivery_due: without them SQLite reads everything ever delivered.
 _DUE = """
-    destination_id = :destination AND (
+    destination_id = :destination AND state IN ('planned', 'waiting', 'sending') AND (
         state = 'planned'
         OR (state = 'waiting' AND next_attempt_at_ms <= :now)
         OR (state = 'sending' AND lease_until_ms < :now AND lease_owner NOT LIKE :process || '%'))
@@ -147,10 +148,23 @@ def report_progress(
 
 
 def rename(connection: Connection, delivery_id: int, remote_name: str) -> None:
-    """Record the intent to carry a delivery to another name than planned."""
+    """Record the intent to carry a delivery to another name than planned; nothing of it stands there yet."""
     connection.execute(
-        "UPDATE delivery SET remote_name = ? WHERE delivery_id = ?", (os.fsencode(remote_name), delivery_id)
+        "UPDATE delivery SET remote_name = ?, is_sent = 0 WHERE delivery_id = ?",
+        (os.fsencode(remote_name), delivery_id),
     )
+
+
+def record_sent(connection: Connection, delivery_ids: Sequence[int]) -> None:
+    """Record that the bytes of these deliveries are about to get their names: what stands there then is ours."""
+    marks = ",".join("?" * len(delivery_ids))
+    connection.execute(f"UPDATE delivery SET is_sent = 1 WHERE delivery_id IN ({marks})", tuple(delivery_ids))
+
+
+def is_sent(connection: Connection, delivery_id: int) -> bool:
+    """Return whether an attempt at this delivery came so far that its bytes may have got their name."""
+    row = connection.execute("SELECT is_sent FROM delivery WHERE delivery_id = ?", (delivery_id,)).fetchone()
+    return bool(row[0])
 
 
 def record_receipt(connection: Connection, delivery: Delivery, receipt: Receipt, *, now: float) -> None:
@@ -185,6 +199,7 @@ def record_outcome(connection: Connection, delivery_id: int, outcome: Outcome, *
         f"""
         UPDATE delivery SET state = ?, code = ?, reason = ?, next_attempt_at_ms = ?,
             failing_since_ms = coalesce(failing_since_ms, ?), lease_owner = NULL, lease_until_ms = NULL,
+            is_sent = is_sent AND ? <> 'name-taken',  -- what took the name was there before us
             changed_at_ms = ?
         WHERE delivery_id = ? AND state IN ({",".join("?" * len(before))})
         """,
@@ -194,6 +209,7 @@ def record_outcome(connection: Connection, delivery_id: int, outcome: Outcome, *
             outcome.reason,
             None if outcome.next_attempt_at is None else milliseconds(outcome.next_attempt_at),
             milliseconds(now),
+            outcome.code,
             milliseconds(now),
             delivery_id,
             *before,
@@ -207,14 +223,42 @@ def failing_since(connection: Connection, delivery_id: int, *, now: float) -> fl
     return seconds(row[0] if row else None) or now
 
 
+def give_up(
+    connection: Connection, destination_id: int, outcome: Outcome, *, failing_before: float, now: float
+) -> list[int]:
+    """Fail up to 500 deliveries that wait for a destination and have failed since so long ago; return their numbers.
+
+    What waits and was never said to fail (its process died) fails from now on.
+    """
+    connection.execute(
+        "UPDATE delivery INDEXED BY delivery_due SET failing_since_ms = ?"
+        " WHERE destination_id = ? AND state IN ('planned', 'waiting', 'sending') AND state = 'waiting'"
+        " AND failing_since_ms IS NULL",
+        (milliseconds(now), destination_id),
+    )
+    rows = connection.execute(
+        """
+        UPDATE delivery SET state = 'failed', code = ?, reason = ?, next_attempt_at_ms = NULL, changed_at_ms = ?
+        WHERE delivery_id IN (
+            SELECT delivery_id FROM delivery INDEXED BY delivery_due
+            WHERE destination_id = ? AND state IN ('planned', 'waiting', 'sending') AND state = 'waiting'
+                AND failing_since_ms <= ?
+            LIMIT 500)
+        RETURNING delivery_id
+        """,
+        (outcome.code, outcome.reason, milliseconds(now), destination_id, milliseconds(failing_before)),
+    )
+    return sorted(row[0] for row in rows)
+
+
 def next_due_at(connection: Connection, destination_id: int, *, owner: str, below: int) -> float | None:
     """Return when something is due at a destination: 0 for at once, None for nothing at all."""
     row = connection.execute(
         """
         SELECT min(CASE state WHEN 'waiting' THEN next_attempt_at_ms WHEN 'sending' THEN lease_until_ms ELSE 0 END)
-        FROM delivery
-        WHERE destination_id = ? AND size_bytes < ? AND (
-            state IN ('planned', 'waiting') OR (state = 'sending' AND lease_owner NOT LIKE ? || '%'))
+        FROM delivery INDEXED BY delivery_due
+        WHERE destination_id = ? AND size_bytes < ? AND state IN ('planned', 'waiting', 'sending')
+            AND (state <> 'sending' OR lease_owner NOT LIKE ? || '%')
         """,
         (destination_id, below, owner.partition(":")[0]),
     ).fetchone()

@@ -15,6 +15,15 @@ from lorawatch.journal.rows import (
     version_of,
 )
 
+# A delivery was given up because its file was away; a file that is there as it was accepted has come back since.
+_HAS_COME_BACK = """
+    EXISTS (SELECT 1 FROM delivery WHERE delivery.artifact_id = file.artifact_id AND delivery.state = 'cancelled'
+        AND delivery.code IN ('source-vanished', 'source-changed'))
+"""
+
+
+MOST_FETCHED = 4000  # of one directory: a megabyte, whatever the directory holds
+
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
@@ -54,31 +63,56 @@ class NewArtifact:
 
 
 def known(connection: Connection, directory: str, names: Sequence[str]) -> dict[str, KnownFile]:
-    """Return what is known of these names of one directory. Ask for a few hundred at a time."""
+    """Return what is known of these names of one directory. Ask for a few hundred at a time.
+
+    An accepted file that was away when it was to be delivered is to be looked at again.
+    """
     marks = ",".join("?" * len(names))
     rows = connection.execute(
-        "SELECT name, inode, size_bytes, mtime_ns, state, verdict_key, artifact_id FROM file"
-        f" WHERE directory = ? AND name IN ({marks})",
+        "SELECT name, inode, size_bytes, mtime_ns,"
+        f" CASE WHEN state = 'accepted' AND {_HAS_COME_BACK} THEN 'settling' ELSE state END, verdict_key, artifact_id"
+        f" FROM file WHERE directory = ? AND name IN ({marks})",
         (os.fsencode(directory), *map(os.fsencode, names)),
     )
     return {os.fsdecode(row[0]): KnownFile(version_of(row[1], row[2], row[3]), *row[4:]) for row in rows}
 
 
-def settled(
-    connection: Connection, directory: str, sightings: Sequence[tuple[str, int, int, int]], *, verdict_key: str
-) -> set[str]:
-    """Return the names of (name, inode, size, mtime in ns) in a directory whose verdict lasts for that very version.
+class Settled:
+    """Tells which files need no further look: their verdict lasts for that very version.
 
-    A rejection lasts as long as the rules it was made by. Ask for a few hundred at a time.
+    A rejection lasts as long as the rules it was made by. Directories are asked about one after the other; what is
+    known of one is fetched at once if it is not too much, which costs a quarter of asking name by name.
     """
-    seen = {os.fsencode(name): (signed(inode), size_bytes, mtime_ns) for name, inode, size_bytes, mtime_ns in sightings}
-    rows = connection.execute(
-        "SELECT name, inode, size_bytes, mtime_ns FROM file"
-        f" WHERE directory = ? AND name IN ({','.join('?' * len(seen))})"
-        " AND (state IN ('accepted', 'ignored') OR (state IN ('rejected', 'skipped') AND verdict_key = ?))",
-        (os.fsencode(directory), *seen, verdict_key),
-    )
-    return {os.fsdecode(name) for name, *version in rows if seen[name] == tuple(version)}
+
+    def __init__(self, connection: Connection, *, verdict_key: str) -> None:
+        self._connection = connection
+        self._verdict_key = verdict_key
+        self._directory: str | None = None
+        self._known: set[tuple[bytes, int, int, int]] | None = None
+
+    def names(self, directory: str, sightings: Sequence[tuple[str, int, int, int, int]]) -> set[str]:
+        """Return the settled names of (name, inode, size, mtime, ctime) in a directory; a few hundred at a time."""
+        if directory != self._directory:
+            self._directory = directory
+            rows = self._rows(directory, f"LIMIT {MOST_FETCHED + 1}")
+            self._known = set(rows) if len(rows) <= MOST_FETCHED else None
+        known = self._known
+        if known is None:
+            names = [os.fsencode(sighting[0]) for sighting in sightings]
+            known = set(self._rows(directory, f"AND name IN ({','.join('?' * len(names))})", *names))
+        return {
+            name
+            for name, inode, size_bytes, mtime_ns, _ in sightings
+            if (os.fsencode(name), signed(inode), size_bytes, mtime_ns) in known
+        }
+
+    def _rows(self, directory: str, condition: str, *names: bytes) -> list[tuple[bytes, int, int, int]]:
+        return self._connection.execute(
+            "SELECT name, inode, size_bytes, mtime_ns FROM file WHERE directory = ?"
+            f" AND (state = 'ignored' OR (state = 'accepted' AND NOT {_HAS_COME_BACK})"
+            f" OR (state IN ('rejected', 'skipped') AND verdict_key = ?)) {condition}",
+            (os.fsencode(directory), self._verdict_key, *names),
+        ).fetchall()
 
 
 def record(connection: Connection, records: Iterable[FileRecord], *, now: float) -> None:
@@ -184,6 +218,15 @@ def paths_in_states(connection: Connection, root: str, states: Sequence[str]) ->
             return
         last = rows[-1][0]
         yield from (os.fsdecode(os.path.join(directory, name)) for _, directory, name in rows)
+
+
+def note_reading(connection: Connection, path: str, reason: str) -> None:
+    """Record how far a file is that is being read."""
+    directory, name = os.path.split(path)
+    connection.execute(
+        "UPDATE file SET reason = ? WHERE directory = ? AND name = ? AND state = 'settling'",
+        (reason, os.fsencode(directory), os.fsencode(name)),
+    )
 
 
 def add_artifact(connection: Connection, new: NewArtifact, *, now: float) -> Artifact:

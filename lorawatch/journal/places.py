@@ -172,15 +172,15 @@ def record_placement(
 
 
 def was_sent(connection: Connection, destination_id: int, *, remote_name: str, path: str, sha256: str) -> bool:
-    """Return whether lorawatch sent these bytes from this path to this name, even if no outcome was recorded.
+    """Return whether lorawatch put these bytes of this path at this name, or was about to when it was killed.
 
-    Bytes that were found there and not carried do not count: somebody else put them there.
+    Bytes that were found there and not carried do not count, nor do attempts that ended before: somebody else put
+    them there.
     """
     row = connection.execute(
         """
         SELECT 1 FROM delivery JOIN artifact USING (artifact_id)
-        WHERE destination_id = ? AND remote_name = ? AND path = ? AND sha256 = ?
-          AND CASE WHEN carried_bytes IS NULL THEN attempt > 0 ELSE carried_bytes > 0 END
+        WHERE destination_id = ? AND remote_name = ? AND path = ? AND sha256 = ? AND is_sent
         """,
         (destination_id, os.fsencode(remote_name), os.fsencode(path), sha256),
     ).fetchone()

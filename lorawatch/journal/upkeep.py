@@ -73,13 +73,13 @@ def hold_planned(connection: Connection, destination_id: int, outcome: Outcome, 
 def cancel(
     connection: Connection, delivery_ids: Iterable[int], *, code: str, reason: str, now: float
 ) -> list[Delivery]:
-    """Cancel those of these deliveries that no lane owns; return them."""
+    """Cancel those of these deliveries that have not arrived and that no lane owns; return them."""
     cancelled = []
     for number in delivery_ids:
         cursor = connection.execute(
             """
             UPDATE delivery SET state = 'cancelled', code = ?, reason = ?, next_attempt_at_ms = NULL, changed_at_ms = ?
-            WHERE delivery_id = ? AND state IN ('planned', 'waiting')
+            WHERE delivery_id = ? AND state IN ('planned', 'waiting', 'failed')
             """,
             (code, reason, milliseconds(now), number),
         )
@@ -89,21 +89,22 @@ def cancel(
 
 
 def owed(connection: Connection, path: str) -> list[int]:
-    """Return the deliveries of every version of a path that are still to be carried."""
+    """Return the deliveries of every version of a path that no lane has carried: to be carried still, or failed."""
     rows = connection.execute(
         "SELECT delivery_id FROM delivery JOIN artifact USING (artifact_id)"
-        " WHERE path = ? AND state IN ('planned', 'waiting')",
+        " WHERE path = ? AND state IN ('planned', 'waiting', 'failed')",
         (os.fsencode(path),),
     )
     return [row[0] for row in rows]
 
 
-def owed_paths(connection: Connection, root: str) -> list[str]:
-    """Return the paths below a root of which something is still to be carried; at most 10,000."""
+def owed_paths(connection: Connection, root: str, *, is_failed_counted: bool = False) -> list[str]:
+    """Return the paths below a root of which something is still to be carried, or has failed; at most 10,000."""
+    states = ("planned", "waiting", *(("failed",) if is_failed_counted else ()))
     rows = connection.execute(
         "SELECT DISTINCT path FROM delivery JOIN artifact USING (artifact_id)"
-        " WHERE root = ? AND state IN ('planned', 'waiting') LIMIT 10000",
-        (os.fsencode(root),),
+        f" WHERE root = ? AND state IN ({','.join('?' * len(states))}) LIMIT 10000",
+        (os.fsencode(root), *states),
     )
     return [os.fsdecode(row[0]) for row in rows]
 

@@ -122,7 +122,7 @@ def _pages(
 
 def _candidates(directory: str, page: Sequence[_Entry], root: str, settled: Settled | None) -> Iterator[Candidate]:
     """Make candidates of those files of a page that are not settled."""
-    known = settled(directory, [entry[:4] for entry in page]) if settled is not None and page else ()
+    known = settled(directory, page) if settled is not None and page else ()
     if len(known) == len(page):
         return
     for name, inode, size_bytes, mtime_ns, ctime_ns in page:

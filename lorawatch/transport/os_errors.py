@@ -51,6 +51,22 @@ _CHANGED = _Meaning(
     "destination-changed",
     "somebody moved or removed something there meanwhile; it is done again",
 )
+_LOCKED = _Meaning(
+    DestinationDownError,
+    "destination-down",
+    "unlock the encrypted directory (`fscrypt unlock`), or renew the ticket of the file server (`kinit`)",
+)
+_BUSY = _Meaning(DeliveryDelayedError, "delivery-delayed", "another program holds it just now; it is tried again")
+_CIRCLE = _Meaning(
+    DeliveryDelayedError,
+    "delivery-delayed",
+    "symbolic links there lead in a circle: see `namei -l PATH` and mend one; it is tried again",
+)
+_HANDLES = _Meaning(
+    DeliveryDelayedError,
+    "delivery-delayed",
+    "too many files are open: raise LimitNOFILE= of the service, or `sysctl fs.file-max`; it is tried again",
+)
 _UNKNOWN = _Meaning(DeliveryDelayedError, "io-error", "it is tried again; if it stays, see `dmesg`")
 
 _MEANINGS: dict[int, _Meaning] = {
@@ -80,6 +96,12 @@ _MEANINGS: dict[int, _Meaning] = {
     errno.ENAMETOOLONG: _NAME,
     errno.EILSEQ: _NAME,
     errno.EFBIG: _LARGE,
+    errno.ENOKEY: _LOCKED,  # fscrypt: new names cannot be made while the directory is locked
+    errno.EKEYEXPIRED: _LOCKED,  # NFS with Kerberos
+    errno.EBUSY: _BUSY,
+    errno.ELOOP: _CIRCLE,
+    errno.EMFILE: _HANDLES,
+    errno.ENFILE: _HANDLES,
 }
 
 

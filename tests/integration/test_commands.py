@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -73,6 +74,40 @@ def test_once_exits_with_3_where_something_needs_attention(scene: Scene, trouble
         assert command(scene, "once").exit_code == 0  # newly rejected: it has been said
 
 
+def test_once_exits_with_3_where_a_watched_directory_is_not_there(scene: Scene) -> None:
+    scene.outputs.rmdir()
+    finished = command(scene, "once")
+    assert finished.exit_code == 3
+    assert [each["code"] for each in finished.events if each["event"] == "watch.lost"] == ["root-missing"]
+
+
+def test_once_works_where_the_caller_has_closed_stdout(scene: Scene) -> None:
+    save_in_place(scene.outputs / NAME, small_lora())
+    shell = Lorawatch(scene.tmp_path, program=["sh", "-c", 'exec "$0" -m lorawatch "$@" >&-', sys.executable])
+    finished = shell.command("once", f"--watch={scene.outputs}", f"--to={scene.loras}")
+    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert contents(scene.loras) == {NAME: small_lora()}
+
+
+def test_an_output_that_cannot_be_written_is_told_in_words(scene: Scene) -> None:
+    shell = Lorawatch(scene.tmp_path, program=["sh", "-c", 'exec "$0" -m lorawatch "$@" >/dev/full', sys.executable])
+    finished = shell.command("status", "--json")
+    assert finished.exit_code == 1
+    assert "No space left on device" in finished.stderr
+    assert "this is a bug" not in finished.stderr
+    assert "Exception" not in finished.stderr
+
+
+def test_once_delivers_to_a_directory_whose_name_is_no_utf8(scene: Scene) -> None:
+    save_in_place(scene.outputs / NAME, small_lora())
+    loras = os.path.join(os.fsencode(scene.tmp_path), b"caf\xe9")
+    os.mkdir(loras)
+    for _ in range(2):
+        finished = Lorawatch(scene.tmp_path).command("once", f"--watch={scene.outputs}", "--to", os.fsdecode(loras))
+        assert (finished.exit_code, finished.stderr) == (0, "")
+    assert os.listdir(loras) == [os.fsencode(NAME)]
+
+
 def test_a_second_daemon_on_the_same_state_directory_exits_with_4(scene: Scene) -> None:
     with scene.daemon() as daemon:
         for word in ("run", "once"):
@@ -99,8 +134,11 @@ def test_a_missing_configuration_file_exits_with_78(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["nonsense"], ["run", "--nonsense"], ["check"], ["retry"], ["retry", "1", "--all"], ["retry", "x"], ["send"]],
-)
+    [
+        ["nonsense"], ["run", "--nonsense"], ["check"], ["retry"], ["retry", "1", "--all"], ["retry", "x"], ["send"],
+        ["run", "--log-level", "loud"], ["demo", "--log-format", "xml"], ["status", "--watch", "--json"],
+    ],
+)  # fmt: skip
 def test_wrong_usage_exits_with_2(scene: Scene, words: list[str]) -> None:
     finished = Lorawatch(scene.tmp_path).command(*words)
     assert finished.exit_code == 2
@@ -152,6 +190,39 @@ def test_check_calls_what_no_destination_wants_not_wanted(scene: Scene) -> None:
     assert finished.json()["files"][0]["code"] == "kind-not-wanted"
 
 
+def test_check_refuses_what_the_daemon_would_not_look_at(scene: Scene) -> None:
+    write_lora(scene.tmp_path / NAME)
+    write_lora(scene.tmp_path / ".cat.safetensors")
+    write_lora(scene.tmp_path / "cat.safetensors")
+
+    def codes(watch: str) -> list[str | None]:
+        files = [str(scene.tmp_path / name) for name in (NAME, ".cat.safetensors", "cat.safetensors")]
+        finished = command(scene, "check", *files, "--json", config=scene.config(watch=watch))
+        return [each["code"] for each in finished.json()["files"]]
+
+    assert codes('checkpoints = "final"') == ["checkpoint-not-wanted", "name-refused", None]
+    assert codes('checkpoints = "latest:1"') == [None, "name-refused", None]
+
+
+def test_check_without_a_file_heeds_the_environment_and_refuses_nonsense(scene: Scene) -> None:
+    write_lora(scene.tmp_path / NAME)
+    lorawatch = Lorawatch(scene.tmp_path)
+    assert lorawatch.command("check", NAME).exit_code == 0
+    for option in ("--log-level", "--log-format"):
+        finished = lorawatch.command("check", NAME, option, "nonsense")
+        assert finished.exit_code == 2
+        assert "nonsense" in finished.stderr
+    lorawatch = Lorawatch(scene.tmp_path, environ={"LORAWATCH_INSPECT__KINDS": "embedding"})
+    assert lorawatch.command("check", NAME, "--json").json()["files"][0]["code"] == "kind-not-wanted"
+
+
+def test_status_with_waiting_deliveries_alone_exits_with_0(scene: Scene) -> None:
+    save_in_place(scene.outputs / NAME, small_lora())
+    scene.loras.rmdir()
+    assert command(scene, "once").exit_code == 3
+    assert command(scene, "status").exit_code == 0  # waiting needs nobody yet
+
+
 def test_status_answers_where_each_file_is(scene: Scene) -> None:
     gone = scene.tmp_path / "gone"
     bad = scene.outputs / "bad.safetensors"
@@ -180,7 +251,7 @@ def test_status_answers_where_each_file_is(scene: Scene) -> None:
         assert set(status["counts"]) >= {"planned", "sending", "waiting", "delivered", "failed", "cancelled"}
         assert status["counts"]["delivered"] == 1
         words = daemon.command("status")
-        assert words.exit_code == 0  # waiting needs nobody yet
+        assert words.exit_code == 3  # a rejected file needs a person
         assert "other" in words.stdout
         assert "html" in words.stdout or "web page" in words.stdout
 
@@ -212,9 +283,9 @@ def test_status_after_a_failed_delivery_exits_with_3_and_says_what_to_do(scene: 
 def test_retry_says_which_numbers_it_does_not_know(scene: Scene) -> None:
     save_in_place(scene.outputs / NAME, small_lora())
     command(scene, "once")
-    finished = command(scene, "retry", "1", "99")
+    finished = command(scene, "retry", "1", "99", str(1 << 63))
     assert finished.exit_code == 0
-    assert "99" in finished.stderr
+    assert f"99, {1 << 63}" in finished.stderr
     assert "next run" in finished.stdout
     (scene.loras / NAME).unlink()
     assert command(scene, "once").exit_code == 0

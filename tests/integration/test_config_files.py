@@ -1,5 +1,6 @@
 """Finding, reading and laying over each other: real files, real links, real permissions."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from lorawatch.config import ComfyUIMcpDestinationConfig, DirectoryDestinationCo
 from lorawatch.config_environment import token_for
 from lorawatch.config_loading import Loaded, find_file, load
 from lorawatch.domain.errors import ConfigurationError
+from tests.fakes.failing_calls import FailingCalls
 
 Write = Callable[..., str]
 
@@ -165,6 +167,20 @@ def test_a_place_that_may_not_be_looked_into_is_named_when_nothing_else_is_found
         os.chmod(closed, stat.S_IRWXU)
     assert (path, wrong) == ("--config", f"{closed}/config.toml may not be looked at")
     assert fix == "Use sudo"
+
+
+def test_a_home_and_a_directory_of_somebody_else_count_as_without_a_file(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = os.path.dirname(write("here/lorawatch.toml"))
+    closed = (here, os.path.dirname(write("home/.config/lorawatch/config.toml")))
+    system = write("etc/lorawatch/config.toml")
+    calls = FailingCalls(monkeypatch)
+    calls.fail("stat", errno.EACCES, when=lambda place, **_: str(place).startswith(closed))
+    assert find_file(None, environ=environ_of(tmp_path), directory=here) == system
+    os.unlink(system)
+    assert find_file(None, environ=environ_of(tmp_path), directory=here) is None
+    assert calls.failures == 4
 
 
 def test_without_any_file_the_two_ways_out_are_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The journal on a real SQLite file: what is recorded is found again, claims are exclusive, a verdict is told once."""
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,25 +208,84 @@ def test_retry_leaves_alone_what_is_being_sent(journal: Database) -> None:
         assert upkeep.retry(connection, [number], now=NOW) == []
 
 
-def test_bytes_count_as_sent_only_if_they_were_carried(journal: Database) -> None:
+def test_bytes_count_as_sent_from_the_moment_before_they_get_their_name(journal: Database) -> None:
     number = add(journal)
 
     def was_sent() -> bool:
         with journal.read() as connection:
             return places.was_sent(connection, 1, remote_name="a", path="/out/a", sha256="a" * 64)
 
-    assert not was_sent()
+    def record_sent() -> None:
+        with journal.write() as connection:
+            deliveries.record_sent(connection, [number])
+
+    def fail(code: str) -> None:
+        with journal.write() as connection:
+            deliveries.record_outcome(connection, number, Outcome(DeliveryState.WAITING, code, "x", NOW), now=NOW)
+
+    claim(journal)
+    fail("low-disk-space")
     (claimed,) = claim(journal)
-    assert was_sent()  # an attempt began and nobody knows how far it came
+    assert not was_sent()  # attempts were made, and none came so far
     arrive(journal, claimed, carried_bytes=0)
     assert not was_sent()  # the bytes were there: somebody else put them there
+    with journal.write() as connection:
+        upkeep.retry(connection, [number], now=NOW)
+    (claimed,) = claim(journal)
+    record_sent()
+    fail("name-taken")
+    assert not was_sent()  # somebody was faster
+    (claimed,) = claim(journal)
+    record_sent()
+    assert was_sent()  # killed here, nobody knows whether they got it
     arrive(journal, claimed, carried_bytes=100)
-    assert was_sent()
     with journal.write() as connection:
         upkeep.retry(connection, [number], now=NOW)
     (claimed,) = claim(journal)
     arrive(journal, claimed, carried_bytes=0)
     assert was_sent()  # what a retry finds in its place was carried before
+    with journal.write() as connection:
+        deliveries.rename(connection, number, "b")
+        deliveries.rename(connection, number, "a")
+    assert not was_sent()  # another name is another place
+
+
+def test_what_is_due_is_found_without_reading_what_was_ever_delivered(journal: Database) -> None:
+    add(journal)
+    asked: list[str] = []
+    with journal.write() as connection:
+        connection.set_trace_callback(asked.append)
+        deliveries.next_due_at(connection, place(connection), owner=OWNER, below=NO_LIMIT)
+        deliveries.claim_due(connection, 1, now=NOW, lease_seconds=LEASE_SECONDS, owner=OWNER, limit=64, below=NO_LIMIT)
+        connection.set_trace_callback(None)
+        due = [each for each in asked if "FROM delivery" in each and "lease_owner NOT LIKE" in each]
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {each}").fetchall() for each in due]
+    assert len(plans) == 2
+    for plan in plans:
+        assert [step[3] for step in plan] == ["SEARCH delivery USING INDEX delivery_due (destination_id=?)"]
+
+
+def test_what_has_waited_too_long_for_a_destination_that_is_down_is_given_up(journal: Database) -> None:
+    old, lost, young = (add(journal, f"/out/{name}") for name in ("old", "lost", "young"))
+    waits = Outcome(DeliveryState.WAITING, "destination-missing", "x", NOW + 5)
+    fails = Outcome(DeliveryState.FAILED, "gave-up", "x")
+
+    def give_up(now: float) -> list[int]:
+        with journal.write() as connection:
+            return deliveries.give_up(connection, place(connection), fails, failing_before=now - 60, now=now)
+
+    claim(journal)
+    with journal.write() as connection:
+        upkeep.release(connection, owner_prefix=OWNER, now=NOW)  # its process died: `lost` has never been said to fail
+        deliveries.record_outcome(connection, young, waits, now=NOW)
+    assert get(journal, young).state is DeliveryState.WAITING
+    with journal.write() as connection:
+        connection.execute("UPDATE delivery SET failing_since_ms = ? WHERE delivery_id = ?", ((NOW - 60) * 1000, old))
+        connection.execute("UPDATE delivery SET failing_since_ms = ? WHERE delivery_id = ?", (NOW * 1000, young))
+    assert give_up(NOW) == [old]
+    assert give_up(NOW + 59) == []
+    assert give_up(NOW + 60) == [lost, young]
+    assert {get(journal, number).code for number in (old, lost, young)} == {"gave-up"}
 
 
 def test_a_replacement_displaces_other_paths_that_shared_the_name(journal: Database) -> None:
@@ -322,6 +382,19 @@ def test_a_journal_can_be_read_beside_its_writer_and_creates_nothing_by_itself(t
     finally:
         writer.close()
     assert sorted(path.name for path in state.iterdir()) == ["journal.sqlite3"]
+
+
+def test_the_connections_of_threads_that_ended_are_closed(journal: Database) -> None:
+    given = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: given.append(journal.connection()))
+        thread.start()
+        thread.join()
+    for ended in given[:-1]:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            ended.execute("SELECT 1")
+    assert given[-1].execute("SELECT 1").fetchone() == (1,)  # until the next thread comes
+    assert journal.connection().execute("SELECT 1").fetchone() == (1,)
 
 
 def test_what_is_no_journal_is_refused_with_words_and_left_as_it_is(tmp_path: Path) -> None:

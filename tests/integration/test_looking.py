@@ -16,7 +16,7 @@ def test_the_answers_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     files = [str(tmp_path / f"{number}.safetensors") for number in range(len(sizes))]
     hashes = [write_lora(file, size_bytes=size, seed=size) for file, size in zip(files, sizes, strict=True)]
     files.insert(2, str(tmp_path / "missing.safetensors"))
-    verdicts = list(look_at_all(files, EXAMINER, lambda _: None))
+    verdicts = list(look_at_all(files, EXAMINER, lambda *_: None))
     assert [verdict.file for verdict in verdicts] == files
     assert [verdict.sha256 for verdict in verdicts] == [*hashes[:2], None, *hashes[2:]]
     assert [verdict.is_accepted for verdict in verdicts] == [
@@ -30,7 +30,7 @@ def test_whoever_stops_asking_waits_for_no_large_file(tmp_path: Path) -> None:
     with huge.open("wb") as file:
         file.write(header_bytes({"a": {"dtype": "U8", "shape": [HUGE_BYTES], "data_offsets": [0, HUGE_BYTES]}}))
         file.truncate(file.tell() + HUGE_BYTES)  # sparse: takes no room, and half a minute to read
-    verdicts = look_at_all([str(small), *[str(huge)] * 10], EXAMINER, lambda _: None)
+    verdicts = look_at_all([str(small), *[str(huge)] * 10], EXAMINER, lambda *_: None)
     assert next(iter(verdicts)).file == str(small)
     started = time.monotonic()
     verdicts.close()

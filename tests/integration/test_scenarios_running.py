@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,64 @@ def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(scene: Scene) -
 
         assert daemon.stop() == 0
     assert contents(other) == contents(scene.loras)
+
+
+def test_a_reload_leaves_no_descriptor_of_the_threads_before_it_open(scene: Scene) -> None:
+    with scene.daemon() as daemon:
+
+        def open_after_reload(number: int) -> int:
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_for("daemon.ready", count=1 + number)
+            save_in_place(scene.outputs / f"n{number}.safetensors", small_lora(number))  # all threads have worked
+            daemon.wait_for("delivery.delivered", count=number)
+            return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+        first, *_, last = [open_after_reload(number) for number in range(1, 7)]
+        assert last < first + 6  # one reload's worth
+        assert daemon.stop() == 0
+
+
+def test_a_reload_that_waits_for_a_hung_destination_feeds_the_watchdog_and_gives_way_to_a_stop(scene: Scene) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,  # takes connections, and never answers
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(str(scene.tmp_path / "notify"))
+        systemd.settimeout(10)
+        environ = {"NOTIFY_SOCKET": str(scene.tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        config = scene.config(tables=f'[[destinations]]\nname = "box"\nkind = "comfyui-mcp"\nurl = "{url}"')
+
+        def said(word: bytes) -> None:
+            while word not in systemd.recv(4096):
+                pass
+
+        with Lorawatch(scene.tmp_path, config=config, environ=environ) as daemon:
+            silent.settimeout(10)
+            with silent.accept()[0]:
+                daemon.signal(signal.SIGHUP)
+                said(b"RELOADING=1")
+                said(b"WATCHDOG=1")
+                assert daemon.stop(timeout=6) == 0
+            assert not daemon.of("daemon.reloaded")
+            assert not daemon.stderr
+
+
+def test_a_stop_while_the_configuration_is_read_ends_it_in_order(scene: Scene) -> None:
+    file = scene.tmp_path / "lorawatch.toml"
+    os.mkfifo(file)
+    daemon = Lorawatch(scene.tmp_path)
+    process = daemon._popen("run", f"--config={file}")
+    try:
+        with file.open("w") as stream:  # waits until it is being read
+            process.send_signal(signal.SIGTERM)
+            stream.write(scene.config())
+        stdout, stderr = process.communicate(timeout=10)
+        assert (process.returncode, stderr) == (0, "")
+        assert [json.loads(line)["event"] for line in stdout.splitlines()][-1] == "daemon.stopped"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_reload_in_the_middle_of_a_burst_loses_nothing_and_carries_nothing_twice(scene: Scene) -> None:

@@ -73,6 +73,20 @@ def test_a_file_of_mode_0600_of_the_trainer_waits_for_a_chmod(base: Path, daemon
     assert daemon.stop() == 0
 
 
+def test_a_directory_that_appears_and_cannot_be_listed_is_told_at_once_and_waits_for_a_chmod(
+    base: Path, daemon: Lorawatch
+) -> None:
+    run = base / "outputs" / "run"
+    run.mkdir(mode=0o700)
+    write_lora(run / "a.safetensors")
+    told = daemon.wait_for("file.unreadable", timeout=3, file=run)
+    assert told["code"] == "permission-denied"
+    run.chmod(0o755)
+    daemon.wait_for("delivery.delivered", timeout=12, file=run / "a.safetensors")
+    assert len(daemon.of("file.unreadable", file=run)) == 1
+    assert not daemon.status()["files"]
+
+
 def test_status_works_for_everybody_who_may_read_the_journal_and_creates_nothing(base: Path, daemon: Lorawatch) -> None:
     (base / "state").chmod(0o755)
     deliver(base, daemon)

@@ -1,5 +1,6 @@
 """How whole a growing file is: what its header announces, and where zeros stand for bytes that are still missing."""
 
+import json
 import os
 import struct
 from collections.abc import Callable
@@ -133,6 +134,29 @@ def test_a_duplicate_name_is_rejected_before_anybody_waits_for_the_file(look: Lo
     with pytest.raises(FileRejectedError) as caught:
         look(broken("duplicate-tensor"))
     assert caught.value.code == "duplicate-keys"
+
+
+@pytest.mark.parametrize(
+    "offsets", [[(-10, 100_000), (-20, 50)], [(0, 100_000), (60, 50)], [(0, 100_000), (0, 10**4299)]]
+)
+def test_offsets_that_no_file_can_have_are_rejected_at_once(look: Look, offsets: list[tuple[int, int]]) -> None:
+    header = json.dumps({f"t{n}": {"dtype": "U8", "shape": [1], "data_offsets": at} for n, at in enumerate(offsets)})
+    with pytest.raises(FileRejectedError) as caught:
+        look(struct.pack("<Q", len(header)) + header.encode() + bytes(100_000))
+    assert caught.value.code == "header-invalid"
+
+
+def test_tensors_that_overlap_end_the_look_all_the_same(look: Look) -> None:
+    tensor = {"dtype": "U8", "shape": [300_000], "data_offsets": [0, 300_000]}
+    header = json.dumps({"a": tensor, "b": tensor}).encode()
+    assert look(struct.pack("<Q", len(header)) + header + bytes(300_000)).has_gap
+
+
+def test_one_name_twice_among_very_many_is_found_in_linear_time(look: Look) -> None:
+    names = [str(number) for number in range(150_000)]  # minutes if each were counted for itself
+    header = json.dumps(dict.fromkeys(names, 0))[:-1].encode() + b',"149999":0}'
+    with pytest.raises(FileRejectedError, match="'149999' twice"):
+        look(struct.pack("<Q", len(header)) + header)
 
 
 def test_a_header_of_length_zero_waits(look: Look) -> None:

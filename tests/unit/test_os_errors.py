@@ -30,7 +30,13 @@ EXPECTED = {
     errno.EFBIG: (DeliveryRefusedError, "file-too-large"),
     errno.ENAMETOOLONG: (DeliveryRefusedError, "name-refused"),
     errno.ENOENT: (DeliveryDelayedError, "destination-changed"),
-    errno.EMFILE: (DeliveryDelayedError, "io-error"),
+    errno.ENOKEY: (DestinationDownError, "destination-down"),
+    errno.EKEYEXPIRED: (DestinationDownError, "destination-down"),
+    errno.EBUSY: (DeliveryDelayedError, "delivery-delayed"),
+    errno.ELOOP: (DeliveryDelayedError, "delivery-delayed"),
+    errno.EMFILE: (DeliveryDelayedError, "delivery-delayed"),
+    errno.ENFILE: (DeliveryDelayedError, "delivery-delayed"),
+    errno.ENOMEM: (DeliveryDelayedError, "io-error"),  # not in the table
 }
 
 

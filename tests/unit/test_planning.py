@@ -115,6 +115,41 @@ def test_a_value_of_dots_alone_counts_as_none() -> None:
     assert render("{family}/{rank}", facts=Facts(family="..", rank=4)) == "unsorted/4.safetensors"
 
 
+@pytest.mark.parametrize(
+    ("template", "path", "trigger", "name"),
+    [
+        ("{stem}", "/out/foo.pt.safetensors", "x", "foo.pt.safetensors"),
+        ("{stem}t", "/out/foo.p.safetensors", "x", "foo.pt.safetensors"),
+        ("{trigger}", "/out/foo.safetensors", "../../evil/x.bin", "_.._evil_x.bin.safetensors"),
+        ("{trigger}.sft", "/out/foo.safetensors", "x.bin", "x.bin.sft"),
+        ("{job}/{file_name}", "/out/a/foo.pt.safetensors", "x", "a/foo.pt.safetensors"),
+        ("{file_name}", "/out/foo", "x", "foo.safetensors"),
+    ],
+)
+def test_no_value_from_a_file_decides_the_extension(template: str, path: str, trigger: str, name: str) -> None:
+    assert render(template, path=path, facts=Facts(trigger_words=(trigger,))) == name
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "漢", os.fsdecode(b"\xff")])
+def test_every_part_of_a_name_fits_into_a_directory(letter: str) -> None:
+    path = f"/out/{letter * (240 // len(os.fsencode(letter)))}.safetensors"
+    rendered = render(
+        "{trigger}{trigger}{trigger}/{stem}-{stem}", path=path, facts=Facts(trigger_words=(letter * 500,))
+    )
+    numbered = numbered_name(os.path.basename(path), path=path, sha256=SHA, owner_of=owners())
+    for part in [*rendered.split("/"), numbered]:
+        assert 255 - 4 < len(os.fsencode(part)) <= 255
+        assert set(part) <= {*letter, *f"-{SHA[:8]}.safetensors"}  # no character was cut in two
+    assert rendered.endswith(".safetensors")
+    assert numbered.endswith(f"-{SHA[:8]}.safetensors")
+    assert render("{file_name}", path=path) == os.path.basename(path)
+
+
+def test_a_value_is_limited_in_bytes_and_holds_nothing_that_no_name_can() -> None:
+    name = render("{trigger}", facts=Facts(trigger_words=("\ud800" + "漢" * 100,)))
+    assert name == f"_{'漢' * 39}.safetensors"
+
+
 @pytest.mark.parametrize("name", ["", "/a", "a//b", "../a", "a/../b", "./a", "a/", "a\0b", ".a", "..a", "a/.b"])
 def test_an_unsafe_name_is_refused_with_words(name: str) -> None:
     with pytest.raises(DeliveryRefusedError) as caught:

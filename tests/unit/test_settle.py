@@ -159,7 +159,12 @@ def test_a_gap_in_the_header_is_a_gap_not_a_torn_file() -> None:
     ],
 )
 def test_looking_again_is_never_a_busy_loop_and_never_seldom(seen: Observation, age_seconds: float) -> None:
-    assert 0.05 <= waiting(after(seen, age_seconds)).recheck_in_seconds <= 5.0
+    recheck_seconds = waiting(after(seen, age_seconds)).recheck_in_seconds
+    assert 0.05 <= recheck_seconds <= (6.0 if age_seconds <= INCOMPLETE_AFTER_SECONDS else 60.0)
+
+
+def test_what_was_left_behind_long_ago_is_looked_at_once_a_minute() -> None:
+    assert waiting(after(observation(has_gap=True), 6 * 3600)).recheck_in_seconds == pytest.approx(60.0)
 
 
 def test_the_look_that_finds_a_file_incomplete_comes_when_it_turns_so() -> None:
