@@ -10,7 +10,7 @@
     │   ├── FileChangedError        it is another version now: the new one is planned instead
     │   └── FileVanishedError       it is gone
     ├── DestinationError
-    │   ├── DestinationDownError    environmental: nothing can be delivered there now; waits, never gives up
+    │   ├── DestinationDownError    environmental: nothing can be delivered there now; waits (see [retry])
     │   │   └── DestinationParkedError   refused us (401, 403): waits for reload, retry or restart
     │   ├── DeliveryDelayedError    transient: this delivery alone waits and is tried again
     │   ├── NameTakenError          something that is not ours stands at the name

@@ -90,7 +90,10 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.SENDING: frozenset(
         {DeliveryState.DELIVERED, DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.CANCELLED}
     ),
-    DeliveryState.WAITING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED, DeliveryState.PLANNED}),
+    # Failed when it has waited for longer than give_up_after_seconds.
+    DeliveryState.WAITING: frozenset(
+        {DeliveryState.SENDING, DeliveryState.CANCELLED, DeliveryState.PLANNED, DeliveryState.FAILED}
+    ),
     DeliveryState.DELIVERED: frozenset({DeliveryState.PLANNED}),  # by `retry`, as below
     # Cancelled when it has become pointless: its source is gone, or a newer version has come.
     DeliveryState.FAILED: frozenset({DeliveryState.PLANNED, DeliveryState.CANCELLED}),
