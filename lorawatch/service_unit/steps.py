@@ -1,5 +1,6 @@
 """What an installation consists of, as data: `--dry-run` prints it, applying.py does it."""
 
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ class MakeDirectory:
         return f"make the directory {self.path} ({self.mode:04o} {self.owner}:{self.group})"
 
 
+# What a configuration holds after `token =`, however it is quoted: it is written, never shown.
+_VALUE = r"""\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\])*"|'[^']*'|[^\s#,}]+"""
+_TOKEN = re.compile(rf"""(\btoken["']?\s*=\s*)(?:{_VALUE})""", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class WriteFile:
     """A file that is to have this text."""
@@ -27,7 +33,8 @@ class WriteFile:
     group: str = "root"
 
     def __str__(self) -> str:
-        lines = "".join(f"    {line}".rstrip() + "\n" for line in self.text.splitlines())
+        shown = _TOKEN.sub(r'\1"***"', self.text)
+        lines = "".join(f"    {line}".rstrip() + "\n" for line in shown.splitlines())
         return f"write {self.path} ({self.mode:04o} root:{self.group}):\n{lines}".rstrip("\n")
 
 

@@ -279,3 +279,20 @@ def test_every_setting_of_the_unit_has_its_reason() -> None:
     paragraphs = places.unit_text().split("[Service]")[1].split("[Install]")[0].strip().split("\n\n")
     for paragraph in paragraphs:
         assert paragraph.startswith("#"), f"no reason in front of: {paragraph}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'token = "S3CRET"',
+        "token='S3CRET'",
+        'token = "S3CRET \\" S3CRET"',
+        '"token" = """S3CRET\nS3CRET"""',
+        'destinations = [{name = "a", token = "S3CRET", url = "http://127.0.0.1"}]',
+    ],
+)
+def test_a_token_in_the_configuration_is_written_but_never_shown(line: str) -> None:
+    step = WriteFile("/etc/lorawatch/config.toml", f"[watch]\n{line}\nquiet_seconds = 2\n")
+    assert "S3CRET" in step.text
+    assert "S3CRET" not in str(step)
+    assert "quiet_seconds = 2" in str(step)
