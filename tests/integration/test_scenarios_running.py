@@ -159,7 +159,7 @@ def test_the_log_file_survives_logrotate(scene: Scene) -> None:
     log.parent.mkdir()
     with scene.daemon(tables=f'[log]\nfile = "{log}"') as daemon:
         save_in_place(scene.outputs / "a.safetensors", small_lora(1))
-        daemon.wait_for("delivery.delivered")
+        assert eventually(lambda: "delivery.delivered" in log.read_text())  # the file is written after stdout
         log.rename(rotated)
         save_in_place(scene.outputs / "b.safetensors", small_lora(2))
         daemon.wait_for("delivery.delivered", count=2)
