@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from lorawatch.domain.model import Artifact, Facts
-from lorawatch.domain.planning import CheckpointPolicy, step_of
-from lorawatch.domain.policy import RetrySettings
+from lorawatch.domain.model import Facts
+from lorawatch.domain.planning import CheckpointPolicy
 from lorawatch.domain.ports import Destination, SidecarWriter, Stager
 
 # Files below this never wait behind larger ones: readers and lanes keep a place free for them. Most LoRAs are
@@ -62,19 +61,5 @@ class Route:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Everything but the concrete sources and destinations."""
-
-    intake: IntakeSettings
-    retry: RetrySettings
-    process: str  # names this process in leases; unique per start
-
-
 def _listed(names: frozenset[str] | None) -> str:
     return "any" if names is None else ", ".join(sorted(names))
-
-
-def is_step(artifact: Artifact) -> bool:
-    """Return whether an artifact is a step checkpoint, not a final file."""
-    return step_of(artifact.path) is not None
