@@ -15,6 +15,8 @@
     │   ├── DeliveryDelayedError    transient: this delivery alone waits and is tried again
     │   ├── NameTakenError          something that is not ours stands at the name
     │   └── DeliveryRefusedError    permanent: needs a person
+    ├── ComfyUIError                ComfyUI's own API: it answered, but not with what was asked for
+    │   └── ComfyUIDownError        environmental: it does not answer now; asked again later
     └── StoppedError                the daemon is stopping; the work goes on after the next start
 
 Every error carries `code` (kebab-case, never changes), a message that says what was tried on what and what
@@ -131,6 +133,18 @@ class DeliveryRefusedError(DestinationError):
     """This delivery cannot succeed as it is."""
 
     code = "delivery-refused"
+
+
+class ComfyUIError(LorawatchError):
+    """ComfyUI answered, but with an error, or with something that its API does not give."""
+
+    code = "comfyui-error"
+
+
+class ComfyUIDownError(ComfyUIError):
+    """ComfyUI does not answer now."""
+
+    code = "comfyui-unreachable"
 
 
 class StoppedError(LorawatchError):

@@ -56,6 +56,7 @@ class HttpSettings:
     read_timeout_seconds: float = 60
     verify_tls: bool = True
     connections: int = 8
+    attempts: int = MOST_ATTEMPTS
 
     def __repr__(self) -> str:
         return f"HttpSettings({self.url!r})"
@@ -90,6 +91,7 @@ class HttpClient:
 
     def __init__(self, settings: HttpSettings) -> None:
         self.url = settings.url
+        self._attempts = settings.attempts
         self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
         self._session = requests.Session()
         self._session.auth = _Bearer(settings.token)
@@ -118,11 +120,12 @@ class HttpClient:
         return self._repeat(lambda: self._call("POST", route, body), is_repeatable=is_repeatable, stop=stop)
 
     def download(
-        self, route: str, body: Body | bytes, sink: Callable[[bytes], object], *, stop: Stop | None = None
+        self, route: str, body: Body | bytes | None, sink: Callable[[bytes], object], *, stop: Stop | None = None
     ) -> Answer:
         """Send JSON and hand the answer over piece by piece; the returned Answer is empty if `sink` took it.
 
-        An answer that is no success is returned whole, as from `post`. It is not repeated.
+        Without a body it asks for a page. An answer that is no success is returned whole, as from `post`. It is not
+        repeated.
         """
         stop = stop or NeverStop()
 
@@ -135,7 +138,7 @@ class HttpClient:
                 sink(piece)
             return b""
 
-        return self._call("POST", route, body, read=pour)
+        return self._call("GET" if body is None else "POST", route, body, read=pour)
 
     def _repeat(self, call: Callable[[], Answer], *, is_repeatable: bool, stop: Stop | None) -> Answer:
         stop = stop or NeverStop()
@@ -149,7 +152,7 @@ class HttpClient:
         if is_repeatable:
             failures |= {Failure.LOST, Failure.TIMED_OUT}
         loop = Retrying(
-            stop=_is_enough,
+            stop=self._is_enough,
             wait=_wait_seconds,
             sleep=pause,
             retry=retry_if_exception(lambda error: isinstance(error, CallError) and error.failure in failures)
@@ -160,6 +163,10 @@ class HttpClient:
             raise StoppedError(f"{self.url} was not called any more")
         answer: Answer = loop(call)
         return answer
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        """Leave long waits to the delivery, which does not block a thread meanwhile."""
+        return state.attempt_number >= self._attempts or (_asked_wait(state) or 0.0) > LONGEST_WAIT_SECONDS
 
     def _call(
         self,
@@ -259,11 +266,6 @@ def _asked_wait(state: RetryCallState) -> float | None:
         return None
     asked: float | None = outcome.result().retry_after_seconds
     return asked
-
-
-def _is_enough(state: RetryCallState) -> bool:
-    """Leave long waits to the delivery, which does not block a thread meanwhile."""
-    return state.attempt_number >= MOST_ATTEMPTS or (_asked_wait(state) or 0.0) > LONGEST_WAIT_SECONDS
 
 
 def _wait_seconds(state: RetryCallState) -> float:

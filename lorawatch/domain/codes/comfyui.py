@@ -9,6 +9,11 @@ COMFYUI_CODES = (
         "Start it, or correct `comfyui_url`: `curl URL/models/loras` must show a list.",
     ),
     Code(
+        "comfyui-error",
+        "ComfyUI answers at comfyui_url, but with an error, or what answers there is not ComfyUI.",
+        "`curl URL/system_stats` must show its version. A missing models directory makes it fail too: see its log.",
+    ),
+    Code(
         "value-not-in-list",
         '"Value not in list": the workflow names a LoRA that ComfyUI does not find in its directory.',
         "See what it has: `curl http://127.0.0.1:8188/models/loras`. Deliver to that directory, make the file readable"

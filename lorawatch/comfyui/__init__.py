@@ -1,0 +1,1 @@
+"""ComfyUI itself: its own HTTP API."""
