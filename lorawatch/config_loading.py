@@ -102,11 +102,16 @@ def find_file(file: str | None, *, environ: Mapping[str, str], directory: str = 
 
 def _places(environ: Mapping[str, str], directory: str) -> Iterator[str]:
     yield os.path.abspath(os.path.join(directory, "lorawatch.toml"))
+    yield user_file(environ)
+    yield SYSTEM_FILE
+
+
+def user_file(environ: Mapping[str, str]) -> str:
+    """Return where a user's own configuration is looked for, whether it is there or not."""
     base = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # the XDG specification: a relative path is to be ignored
         base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-    yield os.path.join(base, "lorawatch", "config.toml")
-    yield SYSTEM_FILE
+    return os.path.join(base, "lorawatch", "config.toml")
 
 
 def _read(file: str) -> Table:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lorawatch import __version__
-from lorawatch.cli import checking, demonstrating, retrying, running, sending, service, status
+from lorawatch.cli import checking, demonstrating, initialising, retrying, running, sending, service, status
 
 program = typer.Typer(
     name="lorawatch",
@@ -32,6 +32,7 @@ def _options(
 
 for command in (
     demonstrating.demo,
+    initialising.init,
     running.run,
     running.once,
     checking.check,

@@ -4,19 +4,20 @@ It reads files and writes none: the text is a step of the plan. A line with `sta
 missing, so that `lorawatch status` finds the service's state without systemd's environment.
 """
 
-import json
 import os
 import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorawatch import finding
+from lorawatch import first_configuration
 from lorawatch.config import Config
 from lorawatch.config_loading import SYSTEM_FILE
 from lorawatch.config_types import BASE_DIRECTORY, HOME_DIRECTORY
 from lorawatch.config_validation import validate
 from lorawatch.domain.errors import ConfigurationError
+from lorawatch.finding import directories
+from lorawatch.finding.usual import Machine, Place
 from lorawatch.service_unit import places
 
 _NO_STATE = re.compile(r'^state_directory\s*=\s*(""|\'\').*$', re.MULTILINE)
@@ -49,24 +50,10 @@ def choose(wish: Wish, *, system_file: str = SYSTEM_FILE) -> tuple[Config, str]:
 
 def first_text(watch: Sequence[str], to: str) -> str:
     """Return a first configuration, with its comments."""
-    directories = ", ".join(json.dumps(path, ensure_ascii=False) for path in watch)
-    return f"""\
-# lorawatch: what is watched, and where LoRAs go. After a change: sudo systemctl reload lorawatch; after a new
-# directory: sudo lorawatch service install, which also gives the service access to it.
-# Every key there is, with its default: config.example.toml.
-{_STATE_LINE}
-
-[watch]
-directories = [{directories}]
-checkpoints = "all"              # or "final", or "latest:4"
-
-[[destinations]]
-name = "comfyui"
-kind = "directory"
-directory = {json.dumps(to, ensure_ascii=False)}
-name_template = "{{file_name}}"    # or "{{family}}/{{file_name}}", ...
-comfyui_url = ""                 # for example "http://127.0.0.1:8188": also check that ComfyUI lists them
-"""
+    destination = first_configuration.directory("comfyui", to)
+    return first_configuration.text_of(
+        first_configuration.First(watch, [destination], state_line=_STATE_LINE, is_service=True)
+    )
 
 
 def _text_of(file: str) -> str | None:
@@ -125,8 +112,8 @@ def _paths_in(text: str) -> list[str]:
 
 
 def _first(wish: Wish) -> str:
-    watch = [os.path.abspath(path) for path in wish.watch] or finding.output_directories()
-    to = [os.path.abspath(wish.to)] if wish.to else finding.lora_directories()
+    watch = [os.path.abspath(path) for path in wish.watch] or _paths(directories.outputs(Machine()))
+    to = [os.path.abspath(wish.to)] if wish.to else _paths(directories.loras(Machine()))
     problems = []
     for option, found, what in (("--watch", watch, "AI Toolkit's outputs"), ("--to", to, "ComfyUI's models/loras")):
         if len(found) != 1 and not (option == "--watch" and wish.watch):
@@ -135,6 +122,10 @@ def _first(wish: Wish) -> str:
     if problems:
         raise ConfigurationError(problems)
     return first_text(watch, to[0])
+
+
+def _paths(places: Sequence[Place]) -> list[str]:
+    return [place.path for place in places]
 
 
 def _refuse_contradiction(wish: Wish, config: Config, present: str, system_file: str) -> None:

@@ -103,7 +103,7 @@ class HttpClient:
         self._session.mount("https://", adapter)
         # Proxies and certificates as the environment says; asked once, for it costs a tenth of sending a chunk.
         self._environment = self._session.merge_environment_settings(
-            settings.url, proxies={}, stream=True, verify=settings.verify_tls, cert=None
+            settings.url, proxies=_no_proxy_for(settings.url), stream=True, verify=settings.verify_tls, cert=None
         )
         if not settings.verify_tls:  # the user has said so: no warning at every call
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -221,6 +221,13 @@ class _Bearer(AuthBase):
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+def _no_proxy_for(url: str) -> dict[str, str]:
+    """Leave the environment's proxy out for this machine itself: what is here, a proxy cannot reach."""
+    host = urlsplit(url).hostname or ""
+    is_here = host in {"localhost", "::1"} or host.startswith("127.")
+    return {"no_proxy": host} if is_here else {}
 
 
 def _read(response: requests.Response) -> bytes:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from lorawatch import finding
 from lorawatch.domain.errors import ConfigurationError
 from lorawatch.service_unit import advice, configuration, places, planning, rendering
 from lorawatch.service_unit.configuration import Wish
@@ -223,24 +222,6 @@ def test_without_configuration_both_directories_come_from_the_options(tmp_path: 
     config, _ = configuration.choose(Wish(watch=["/a b"], to='/q"uote'), system_file=str(tmp_path / "none.toml"))
     assert (config.watch.directories, config.destinations[0].name) == (("/a b",), "comfyui")
     assert config.state_directory == places.STATE
-
-
-def test_usual_places_and_running_programs_are_found_once(tmp_path: Path) -> None:
-    toolkit, comfyui = tmp_path / "home/ann/ai-toolkit", tmp_path / "opt/ComfyUI"
-    (toolkit / "output").mkdir(parents=True)
-    (toolkit / "run.py").touch()
-    (comfyui / "models/loras").mkdir(parents=True)
-    elsewhere = tmp_path / "srv/x/comfy"
-    (elsewhere / "models/loras").mkdir(parents=True)
-    (elsewhere / "main.py").touch()
-    for number, place in enumerate([toolkit, elsewhere]):
-        (tmp_path / f"proc/{number}").mkdir(parents=True)
-        (tmp_path / f"proc/{number}/cwd").symlink_to(place)
-    assert finding.output_directories(root=str(tmp_path)) == [str(toolkit / "output")]
-    assert finding.lora_directories(root=str(tmp_path)) == [
-        str(elsewhere / "models/loras"),
-        str(comfyui / "models/loras"),
-    ]
 
 
 def test_against_mode_0600_the_smallest_privilege_is_offered_first() -> None:
