@@ -36,6 +36,7 @@ _PARTS = {
     **dict.fromkeys(("diff", "diff_b", "set_weight"), Role.FULL),
     **dict.fromkeys(("oft_blocks", "oft_diag", "w_norm", "b_norm", "reshape_weight"), Role.OTHER),
 }
+_RANDOM_AT_FIRST = frozenset({"hada_w1_a", "hada_w1_b"})
 _KEY_END = re.compile(
     r"[._]("
     + "|".join(re.escape(part) for part in sorted(_PARTS, key=len, reverse=True))
@@ -58,3 +59,16 @@ def split_key(name: str) -> Key | None:
     """Return what a tensor name stands for, or None if it belongs to no LoRA."""
     found = _KEY_END.search(name)
     return Key(name[: found.start()], found[1], _PARTS[found[1]]) if found else None
+
+
+def is_never_zero(name: str, shape: tuple[int, ...]) -> bool:
+    """Return whether no training leaves this tensor at nothing but zeros.
+
+    Of a LoRA these are the matrices that begin with random values. The others begin with zeros, so that the LoRA
+    changes nothing at first, or stay there where a layer does not change (LoKr: which ones depends on the trainer).
+    Of other models a bias may well be zero, a matrix hardly.
+    """
+    key = split_key(name)
+    if key is None:
+        return len(shape) > 1
+    return key.role is Role.DOWN or key.part in _RANDOM_AT_FIRST

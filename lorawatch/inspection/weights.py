@@ -71,7 +71,7 @@ class WeightsScan:
             findings.append(Finding("nonfinite", self._describe_nonfinite()))
         if self._effect.is_none:
             findings.append(Finding("zero-effect", self._effect.description))
-        tail = zero_tail(self._header.tensors.values(), last_byte=self._last_byte)
+        tail = zero_tail(self._header.tensors, last_byte=self._last_byte)
         if tail:
             findings.append(Finding("zero-tail", tail))
         return tuple(findings)

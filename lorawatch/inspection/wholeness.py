@@ -7,14 +7,15 @@ offset (everything in lorawatch reads by position).
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorawatch.inspection.document import TensorInfo, parse_document
+from lorawatch.inspection.keys import is_never_zero
 from lorawatch.inspection.prefix import LENGTH_BYTES, PREFIX_BYTES, header_length, reject_foreign
 from lorawatch.inspection.reading import pread_exactly, unreadable
 
-# Issue 2: what counts as a tail of zeros. A block of a file system, and more than trained weights ever show.
+# What counts as a tail of zeros. A block of a file system, and more than trained weights ever show.
 ZERO_TAIL_BYTES = 4096
 _STEP_BYTES = 65_536
 
@@ -46,23 +47,25 @@ def wholeness(descriptor: int, *, size_bytes: int, max_header_bytes: int) -> Who
     expected_bytes = data_offset + document.data_bytes
     has_gap = has_hole(descriptor, size_bytes) or (
         size_bytes == expected_bytes
-        and _has_zero_tail(descriptor, document.tensors.values(), data_offset=data_offset, size_bytes=size_bytes)
+        and _has_zero_tail(descriptor, document.tensors, data_offset=data_offset, size_bytes=size_bytes)
     )
     return Wholeness(expected_bytes, has_gap)
 
 
-def zero_tail(tensors: Iterable[TensorInfo], *, last_byte: int) -> str | None:
+def zero_tail(tensors: Mapping[str, TensorInfo], *, last_byte: int) -> str | None:
     """Return how zeros at the end of the data cut its tensors, in words; None if they do not.
 
     `last_byte` is the position in the data of the last byte that is not zero, or -1 if there is none. One last
-    tensor of nothing but zeros is well: so does an untrained lora_B look.
+    tensor of nothing but zeros is well, and so are many, if a training may have left them so: of an untrained LoRA
+    with lora_A in F32 and lora_B in BF16, every lora_B lies behind every lora_A.
     """
-    filled = [tensor for tensor in tensors if tensor.end > tensor.begin]
-    data_bytes = max((tensor.end for tensor in filled), default=0)
+    filled = {name: tensor for name, tensor in tensors.items() if tensor.end > tensor.begin}
+    data_bytes = max((tensor.end for tensor in filled.values()), default=0)
     zero_bytes = data_bytes - 1 - last_byte
-    cut_bytes = max((tensor.end for tensor in filled if tensor.begin <= last_byte), default=0) - 1 - last_byte
-    empty_count = sum(tensor.begin > last_byte for tensor in filled)
-    if cut_bytes >= ZERO_TAIL_BYTES or (empty_count >= 2 and zero_bytes >= ZERO_TAIL_BYTES):
+    cut_bytes = max((tensor.end for tensor in filled.values() if tensor.begin <= last_byte), default=0) - 1 - last_byte
+    empty = [name for name, tensor in filled.items() if tensor.begin > last_byte]
+    is_cut_before = len(empty) >= 2 and zero_bytes >= ZERO_TAIL_BYTES and any(_vouches(name, filled) for name in empty)
+    if cut_bytes >= ZERO_TAIL_BYTES or is_cut_before:
         return f"the last {zero_bytes:,} of {data_bytes:,} bytes of data are zeros"
     return None
 
@@ -77,10 +80,16 @@ def has_hole(descriptor: int, size_bytes: int) -> bool:
         raise unreadable(error) from error
 
 
-def _has_zero_tail(descriptor: int, tensors: Iterable[TensorInfo], *, data_offset: int, size_bytes: int) -> bool:
+def _vouches(name: str, tensors: Mapping[str, TensorInfo]) -> bool:
+    return is_never_zero(name, tensors[name].shape)
+
+
+def _has_zero_tail(descriptor: int, tensors: Mapping[str, TensorInfo], *, data_offset: int, size_bytes: int) -> bool:
     """Read backwards to the last byte that is not zero, but not past where the answer is certain."""
-    filled = sorted((tensor.begin for tensor in tensors if tensor.end > tensor.begin), reverse=True)
-    certain_from = data_offset + (filled[1] if len(filled) > 1 else 0)
+    filled = {name: tensor for name, tensor in tensors.items() if tensor.end > tensor.begin}
+    begins = sorted((tensor.begin for tensor in filled.values()), reverse=True)
+    vouching = max((tensor.begin for name, tensor in filled.items() if _vouches(name, filled)), default=0)
+    certain_from = data_offset + min(begins[1] if len(begins) > 1 else 0, vouching)
     filled_end = size_bytes
     for end in range(size_bytes, certain_from, -_STEP_BYTES):  # ends whatever the header says: it may be hostile
         begin = max(data_offset, end - _STEP_BYTES)

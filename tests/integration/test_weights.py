@@ -219,6 +219,18 @@ def test_an_untrained_last_matrix_is_no_missing_end() -> None:
     assert scan(lora_bytes(tensors=tensors)) == ()
 
 
+def test_untrained_up_matrices_of_a_narrower_type_are_no_missing_end() -> None:
+    tensors = {
+        name: Tensor("F32", tensor.shape) if "lora_A" in name else tensor
+        for name, tensor in with_zeros("lora_B.weight").items()
+    }
+    content = lora_bytes(tensors=tensors)  # wide types come first: all of lora_B lies at the end
+    assert codes(scan(content)) == ["zero-effect"]
+    up_bytes = sum(tensor.size_bytes for name, tensor in tensors.items() if "lora_B" in name)
+    cut_bytes = up_bytes + 4096
+    assert codes(scan(content[:-cut_bytes] + bytes(cut_bytes))) == ["zero-effect", "zero-tail"]
+
+
 def test_a_result_before_the_end_is_refused() -> None:
     content = lora_bytes()
     descriptor = os.memfd_create("test")

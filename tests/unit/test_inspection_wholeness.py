@@ -120,6 +120,38 @@ def test_two_last_tensors_of_zeros_are_a_gap(look: Look) -> None:
     assert look(lora_bytes(tensors={"a.weight": Tensor("BF16", (16, 4096)), **zeros})).has_gap
 
 
+def untrained(down_dtype: str = "F32", up_dtype: str = "BF16") -> dict[str, Tensor]:
+    """A LoRA whose up matrices are all zero; of the wider type, the down matrices come first in the file."""
+    return {
+        f"blocks.{number}.{part}.weight": tensor
+        for number in range(8)
+        for part, tensor in {
+            "lora_A": Tensor(down_dtype, (16, 512)),
+            "lora_B": Tensor(up_dtype, (512, 16), bytes(512 * 16 * 2)),
+        }.items()
+    }
+
+
+def test_up_matrices_of_zeros_that_all_lie_at_the_end_are_untrained_and_no_gap(look: Look) -> None:
+    assert not look(lora_bytes(tensors=untrained())).has_gap
+
+
+def test_up_matrices_of_zeros_do_not_hide_that_the_file_was_cut_before_them(look: Look) -> None:
+    content = lora_bytes(tensors=untrained())
+    data_bytes = len(content) - header_end(content)
+    for missing_bytes in (data_bytes // 3 + 4096, data_bytes // 2, data_bytes):
+        assert look(content[:-missing_bytes] + bytes(missing_bytes)).has_gap
+
+
+def test_differences_and_biases_of_zeros_at_the_end_are_layers_that_did_not_change(look: Look) -> None:
+    zeros = {
+        f"blocks.{number}.q.{part}": Tensor("BF16", (8192,), bytes(16_384))
+        for number in (1, 2)
+        for part in ("diff", "diff_b")
+    }
+    assert not look(lora_bytes(tensors={"blocks.0.q.diff": Tensor("BF16", (64, 64)), **zeros})).has_gap
+
+
 def test_two_tiny_last_tensors_of_zeros_are_no_gap(look: Look) -> None:
     zeros = {f"{layer}.bias": Tensor("BF16", (16,), bytes(32)) for layer in "yz"}
     assert not look(lora_bytes(tensors={"a.weight": Tensor("BF16", (16, 4096)), **zeros})).has_gap
@@ -147,7 +179,7 @@ def test_offsets_that_no_file_can_have_are_rejected_at_once(look: Look, offsets:
 
 
 def test_tensors_that_overlap_end_the_look_all_the_same(look: Look) -> None:
-    tensor = {"dtype": "U8", "shape": [300_000], "data_offsets": [0, 300_000]}
+    tensor = {"dtype": "U8", "shape": [600, 500], "data_offsets": [0, 300_000]}
     header = json.dumps({"a": tensor, "b": tensor}).encode()
     assert look(struct.pack("<Q", len(header)) + header + bytes(300_000)).has_gap
 
