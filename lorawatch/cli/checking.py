@@ -8,6 +8,8 @@ import typer
 from lorawatch.cli import EXIT_ATTENTION, options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lorawatch.config import Config
     from lorawatch.domain.model import Facts
     from lorawatch.looking import Refusal, Verdict
@@ -27,16 +29,19 @@ def check(
     from lorawatch.looking import examiner_of, look_at_all
 
     loaded = options.configuration_or_defaults(config, log_format, log_level)
-    documents, is_fine = [], True
-    for verdict in look_at_all(files, examiner_of(loaded), _refusal_of(loaded)):
-        is_fine = is_fine and verdict.is_accepted
-        if as_json:
-            documents.append(_document(verdict))
-        else:
-            typer.echo(_sentences(verdict))
+    accepted: list[bool] = []
+
+    def verdicts() -> "Iterator[Verdict]":
+        for verdict in look_at_all(files, examiner_of(loaded), _refusal_of(loaded)):
+            accepted.append(verdict.is_accepted)
+            yield verdict
+
     if as_json:
-        options.print_json({"files": documents})
-    if not is_fine:
+        options.print_json_list("files", map(_document, verdicts()))
+    else:
+        for verdict in verdicts():
+            typer.echo(_sentences(verdict))
+    if not all(accepted):
         raise typer.Exit(EXIT_ATTENTION)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,11 +110,24 @@ def log_configuration(log_format: str, log_level: str) -> "LogModel":
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout; file names that are no UTF-8 are shown with escapes."""
+    typer.echo(_json(document, indent=2))
+
+
+def print_json_list(name: str, documents: Iterable[object]) -> None:
+    """Print one JSON document on stdout that holds a list under this name, one line for each of its members.
+
+    Each is put into words as soon as it comes; nothing is printed before the last one has come.
+    """
+    lines = [_json(document, indent=None) for document in documents]
+    typer.echo(f'{{"{name}": [\n' + ",\n".join(lines) + "\n]}")
+
+
+def _json(document: object, *, indent: int | None) -> str:
     import json
 
     from lorawatch.event_record import plain
 
-    typer.echo(json.dumps(plain(document), indent=2))
+    return json.dumps(plain(document), indent=indent)
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,8 @@ tensors with one name.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -47,8 +48,31 @@ class _DuplicateKeyError(ValueError):
 
 def parse_document(text: bytes) -> Document:
     """Return the document. Raises FileRejectedError: `header-invalid`, or `duplicate-keys` at any depth."""
+    with _told():
+        parsed = _DECODER.decode(text.decode())
+    if not isinstance(parsed, dict):
+        raise invalid("the header is JSON, but no object")
+    metadata = _strings(parsed.pop(METADATA_KEY, None) or {})
+    return Document(tensors={name: _tensor(name, info) for name, info in parsed.items()}, metadata=metadata)
+
+
+def parse_metadata(text: str, begin: int) -> tuple[Mapping[str, str], int]:
+    """Return the metadata that begin there, and where they end. Raises as `parse_document`."""
+    with _told():
+        parsed, end = _DECODER.raw_decode(text, begin)
+    return _strings(parsed), end
+
+
+def invalid(message: str) -> FileRejectedError:
+    """Return the error to raise for a header that breaks the format."""
+    return FileRejectedError(message, code="header-invalid", fix=_FIX)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise what the JSON decoder has to say as rejections."""
     try:
-        parsed = json.loads(text.decode(), object_pairs_hook=_unique)
+        yield
     except _DuplicateKeyError as error:
         raise FileRejectedError(
             f"the header names {str(error)!r} twice: readers would disagree on which one counts",
@@ -57,17 +81,12 @@ def parse_document(text: bytes) -> Document:
         ) from error
     except (ValueError, RecursionError) as error:
         raise invalid(f"the header is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise invalid("the header is JSON, but no object")
-    metadata = parsed.pop(METADATA_KEY, None) or {}
+
+
+def _strings(metadata: object) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise invalid("the header's metadata holds something other than strings")
-    return Document(tensors={name: _tensor(name, info) for name, info in parsed.items()}, metadata=metadata)
-
-
-def invalid(message: str) -> FileRejectedError:
-    """Return the error to raise for a header that breaks the format."""
-    return FileRejectedError(message, code="header-invalid", fix=_FIX)
+    return metadata
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -76,6 +95,9 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise _DuplicateKeyError(name)
     return unique
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _tensor(name: str, info: object) -> TensorInfo:

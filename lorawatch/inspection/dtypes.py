@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.unsignedinteger]
+_FIRST_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,10 @@ class FloatForm:
         return int(np.count_nonzero(magnitudes >= self.nan)), infinite
 
     def has_nonzero(self, values: Integers) -> bool:
-        """Return whether any value is neither zero nor minus zero."""
+        """Return whether any value is neither zero nor minus zero; trained weights show it by their first ones."""
+        return self._has_nonzero(values[:_FIRST_VALUES]) or self._has_nonzero(values[_FIRST_VALUES:])
+
+    def _has_nonzero(self, values: Integers) -> bool:
         is_magnitude = self.has_sign and self.nan != self.sign
         return bool((values & values.dtype.type(self.sign - 1) if is_magnitude else values).any())
 

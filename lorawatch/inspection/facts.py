@@ -7,45 +7,72 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lorawatch.domain.model import Facts
 from lorawatch.domain.pairing import half_of, without_half
 from lorawatch.domain.planning import step_of
-from lorawatch.inspection.families import recognise
+from lorawatch.inspection.families import Evidence, judge, weigh
 from lorawatch.inspection.header import Header
-from lorawatch.inspection.keys import Key, Role, split_key
-from lorawatch.inspection.kinds import algorithm_of, kind_of
+from lorawatch.inspection.keys import Key, Role
+from lorawatch.inspection.kinds import algorithm_of, kind_by_name, kind_of
+from lorawatch.inspection.layout import Layout, derived
 from lorawatch.inspection.metadata import alpha_in, epoch_in, software_in, step_in, trigger_words_in
 
 # The tensors whose first dimension is the rank.
 _RANK_PARTS = frozenset({"hada_w1_b", "lokr_w1_b", "lokr_w2_b"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Anatomy:
+    """What the tensors alone tell."""
+
+    kind: str | None
+    algorithm: str | None
+    rank: int | None
+    parameter_count: int
+    dtypes: tuple[str, ...]
+    evidence: Evidence
+
+
 def facts_of(header: Header, *, name: str) -> Facts:
     """Return what a header and a file's name say about the file."""
     stem = os.path.splitext(os.path.basename(name))[0]
-    shapes = {tensor_name: tensor.shape for tensor_name, tensor in header.tensors.items()}
-    keys = {tensor_name: key for tensor_name in shapes if (key := split_key(tensor_name))}
-    kind = kind_of(shapes, keys.values(), stem=stem)
+    anatomy = _anatomy(header.layout)
+    kind = anatomy.kind or kind_by_name(stem)
     is_lora = kind == "lora"
     step = step_in(header.metadata)
-    verdict = recognise(shapes, header.metadata, name=name)
+    verdict = judge(anatomy.evidence, header.metadata, name=name)
     return Facts(
         kind=kind,
-        algorithm=algorithm_of(keys.values()) if is_lora else None,
+        algorithm=anatomy.algorithm,
         family=verdict.family,
         families=verdict.families,
-        rank=_rank(shapes, keys) if is_lora else None,
+        rank=anatomy.rank,
         alpha=alpha_in(header.metadata) if is_lora else None,
         step=_step_in_name(stem) if step is None else step,
         epoch=epoch_in(header.metadata),
         trigger_words=trigger_words_in(header.metadata, is_embedding=kind == "embedding"),
-        tensor_count=len(shapes),
-        parameter_count=sum(map(math.prod, shapes.values())),
-        dtypes=_dtypes(header),
+        tensor_count=len(header.tensors),
+        parameter_count=anatomy.parameter_count,
+        dtypes=anatomy.dtypes,
         software=software_in(header.metadata),
         pair=half_of(stem) if is_lora else None,
         findings=verdict.findings,
+    )
+
+
+@derived
+def _anatomy(layout: Layout) -> _Anatomy:
+    kind = kind_of(layout.shapes, layout.keys.values())
+    is_lora = kind == "lora"
+    return _Anatomy(
+        kind=kind,
+        algorithm=algorithm_of(layout.keys.values()) if is_lora else None,
+        rank=_rank(layout.shapes, layout.keys) if is_lora else None,
+        parameter_count=sum(map(math.prod, layout.shapes.values())),
+        dtypes=_dtypes(layout),
+        evidence=weigh(layout.shapes),
     )
 
 
@@ -59,10 +86,10 @@ def _rank(shapes: Mapping[str, tuple[int, ...]], keys: Mapping[str, Key]) -> int
     return max(ranks, key=lambda rank: (ranks[rank], rank), default=None)
 
 
-def _dtypes(header: Header) -> tuple[str, ...]:
+def _dtypes(layout: Layout) -> tuple[str, ...]:
     """Return the number types, the one with the most bytes first."""
     sizes: Counter[str] = Counter()
-    for tensor in header.tensors.values():
+    for tensor in layout.tensors.values():
         sizes[tensor.dtype] += tensor.end - tensor.begin
     return tuple(dtype for dtype, _ in sizes.most_common())
 

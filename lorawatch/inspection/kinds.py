@@ -73,8 +73,8 @@ _NAMES = (
 )
 
 
-def kind_of(shapes: Shapes, keys: Collection[Key], *, stem: str) -> str:
-    """Return the kind of a file with these tensors, of which `keys` are a LoRA's, and this name."""
+def kind_of(shapes: Shapes, keys: Collection[Key]) -> str | None:
+    """Return the kind of a file with these tensors, of which `keys` are a LoRA's; None if they do not tell."""
     if all(_CACHED.fullmatch(name) for name in shapes):
         return "latent-cache"
     if _is_embedding(shapes):
@@ -84,9 +84,12 @@ def kind_of(shapes: Shapes, keys: Collection[Key], *, stem: str) -> str:
         return "ip-adapter"
     if 2 * len(keys) >= len(shapes) and any(key.role in _WEIGHT_ROLES for key in keys):
         return "lora"
-    layouts = (kind for kind, pattern in _LAYOUTS if pattern.search(names))
-    conventions = (kind for kind, pattern in _NAMES if pattern.fullmatch(stem))
-    return next(layouts, next(conventions, "unknown"))
+    return next((kind for kind, pattern in _LAYOUTS if pattern.search(names)), None)
+
+
+def kind_by_name(stem: str) -> str:
+    """Return the kind of a file of this name whose tensors do not tell it."""
+    return next((kind for kind, pattern in _NAMES if pattern.fullmatch(stem)), "unknown")
 
 
 def algorithm_of(keys: Collection[Key]) -> str | None:

@@ -5,7 +5,8 @@ every byte once, in order. It never reads, never keeps a piece, and needs a few 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,8 @@ from lorawatch.domain.model import Finding
 from lorawatch.inspection.document import TensorInfo
 from lorawatch.inspection.dtypes import FLOAT_FORMS, RAW_FORM, FloatForm, Integers
 from lorawatch.inspection.header import Header
-from lorawatch.inspection.keys import Role, split_key
+from lorawatch.inspection.keys import Role
+from lorawatch.inspection.layout import Layout, derived
 from lorawatch.inspection.wholeness import zero_tail
 
 # A reader may hand over more at once; the temporaries of a count are as large as one step.
@@ -33,21 +35,32 @@ class _Span:
     form: FloatForm
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to look at the files of one layout."""
+
+    tensors: Sequence[tuple[str, TensorInfo]]  # those that have bytes, in file order
+    begins: Sequence[int]
+    spans: Sequence[_Span]
+    unit_of: Mapping[str, str]  # matrix → what it can only change something together with: its layer, or itself
+    unit_sizes: Mapping[str, int]  # how many matrices that is
+
+
 class WeightsScan:
     """Looks at the bytes of one file. Feed all of them, in order, then ask for the result."""
 
     def __init__(self, header: Header) -> None:
         self._header = header
-        filled = [(name, tensor) for name, tensor in header.tensors.items() if tensor.end > tensor.begin]
-        self._tensors = sorted(filled, key=lambda pair: pair[1].begin)
-        self._begins = [tensor.begin for _, tensor in self._tensors]
-        self._spans = _spans([tensor for _, tensor in self._tensors])
+        plan = _plan(header.layout)
+        self._tensors = plan.tensors
+        self._begins = plan.begins
+        self._spans = iter(plan.spans)
         self._span = next(self._spans, None)
         self._fed_bytes = 0
         self._carry = b""  # the first bytes of a value that the last piece cut
         self._last_byte = -1  # position in the data of the last byte that is not zero
         self._nonfinite: dict[str, tuple[int, int]] = {}
-        self._effect = _Effect(header)
+        self._effect = _Effect(plan)
 
     def feed(self, piece: memoryview) -> None:
         """Look at the next bytes of the file, from its very first on."""
@@ -137,30 +150,44 @@ class WeightsScan:
 class _Effect:
     """Whether any layer of a LoRA can change anything: one does, whose matrices are all not zero."""
 
-    def __init__(self, header: Header) -> None:
-        self._unit_of: dict[str, str] = {}
-        self._awaited: dict[str, set[str]] = {}  # per layer: the matrices of which only zeros were seen yet
-        for name in header.tensors:
-            key = split_key(name)
-            if key is None or key.role in (Role.ALPHA, Role.DORA_SCALE, Role.OTHER):
-                continue
-            # The matrices of a layer are multiplied; a bias and a full difference are added.
-            unit = name if key.role is Role.FULL or name.endswith(".bias") else key.layer
-            self._unit_of[name] = unit
-            self._awaited.setdefault(unit, set()).add(name)
-        self.is_none = bool(self._awaited)
+    def __init__(self, plan: _Plan) -> None:
+        self._plan = plan
+        self._nonzero: set[str] = set()
+        self._missing: dict[str, int] = {}  # of the units of which some matrix is not zero: how many still are
+        self.is_none = bool(plan.unit_sizes)
 
     @property
     def description(self) -> str:
-        return f"each of the {len(self._awaited):,} layers has a matrix of nothing but zeros: the LoRA changes nothing"
+        count = len(self._plan.unit_sizes)
+        return f"each of the {count:,} layers has a matrix of nothing but zeros: the LoRA changes nothing"
 
     def awaits(self, name: str) -> bool:
-        return self.is_none and name in self._awaited.get(self._unit_of.get(name, ""), ())
+        return self.is_none and name in self._plan.unit_of and name not in self._nonzero
 
     def note_nonzero(self, name: str) -> None:
-        awaited = self._awaited[self._unit_of[name]]
-        awaited.discard(name)
-        self.is_none = bool(awaited)
+        self._nonzero.add(name)
+        unit = self._plan.unit_of[name]
+        self._missing[unit] = self._missing.get(unit, self._plan.unit_sizes[unit]) - 1
+        self.is_none = self._missing[unit] > 0
+
+
+@derived
+def _plan(layout: Layout) -> _Plan:
+    filled = [(name, tensor) for name, tensor in layout.tensors.items() if tensor.end > tensor.begin]
+    tensors = sorted(filled, key=lambda pair: pair[1].begin)
+    unit_of = {
+        # The matrices of a layer are multiplied; a bias and a full difference are added.
+        name: name if key.role is Role.FULL or name.endswith(".bias") else key.layer
+        for name, key in layout.keys.items()
+        if key.role not in (Role.ALPHA, Role.DORA_SCALE, Role.OTHER)
+    }
+    return _Plan(
+        tensors=tensors,
+        begins=[tensor.begin for _, tensor in tensors],
+        spans=tuple(_spans([tensor for _, tensor in tensors])),
+        unit_of=unit_of,
+        unit_sizes=Counter(unit_of.values()),
+    )
 
 
 def _spans(tensors: list[TensorInfo]) -> Iterator[_Span]:

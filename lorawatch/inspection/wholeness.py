@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lorawatch.inspection.document import TensorInfo, parse_document
 from lorawatch.inspection.keys import is_never_zero
+from lorawatch.inspection.layout import Layout, find_known
 from lorawatch.inspection.prefix import LENGTH_BYTES, PREFIX_BYTES, header_length, reject_foreign
 from lorawatch.inspection.reading import pread_exactly, unreadable
 
@@ -43,11 +44,12 @@ def wholeness(descriptor: int, *, size_bytes: int, max_header_bytes: int) -> Who
     raw = prefix[:data_offset] + pread_exactly(descriptor, max(0, data_offset - len(prefix)), len(prefix))
     if b"\0" in raw[LENGTH_BYTES:]:  # JSON holds no NUL: the space is allocated, the header is not written yet
         return Wholeness(None, has_gap=True)
-    document = parse_document(raw[LENGTH_BYTES:])
-    expected_bytes = data_offset + document.data_bytes
+    known = find_known(raw[LENGTH_BYTES:])
+    layout = known.layout if known else Layout(parse_document(raw[LENGTH_BYTES:]).tensors)
+    expected_bytes = data_offset + layout.data_bytes
     has_gap = has_hole(descriptor, size_bytes) or (
         size_bytes == expected_bytes
-        and _has_zero_tail(descriptor, document.tensors, data_offset=data_offset, size_bytes=size_bytes)
+        and _has_zero_tail(descriptor, layout.tensors, data_offset=data_offset, size_bytes=size_bytes)
     )
     return Wholeness(expected_bytes, has_gap)
 

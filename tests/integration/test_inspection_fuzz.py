@@ -146,13 +146,27 @@ def test_an_invented_file_is_accepted_only_if_the_official_parser_accepts_it(con
     assert_never_wider(content)
 
 
-@fuzz(0.1)
+@fuzz(0.05)
 @given(st.integers(0, len(TEXT) + 40) | st.integers(0, 2**64 - 1), st.integers(0, len(TEXT) + 32))
 def test_a_wrong_length_is_accepted_only_if_the_official_parser_accepts_it(length: int, cut: int) -> None:
     assert_never_wider((struct.pack("<Q", length) + TEXT + DATA)[: 8 + cut])
 
 
+METADATA_AT = TEXT.index(b'{"format"'), TEXT.index(b'},"a"') + 1
+
+
 @fuzz(0.1)
+@given(st.lists(PIECES | st.binary(max_size=3), max_size=4), st.integers(0, 26), st.integers(0, 3))
+def test_metadata_on_a_layout_that_is_known_are_accepted_only_if_the_official_parser_accepts_them(
+    pieces: list[bytes], begin: int, removed: int
+) -> None:
+    assert judge(file_of(TEXT)) == Verdicts(None, None)
+    metadata = TEXT[METADATA_AT[0] : METADATA_AT[1]]
+    mutated = metadata[:begin] + b"".join(pieces) + metadata[begin + removed :]
+    assert_never_wider(file_of(TEXT[: METADATA_AT[0]] + mutated + TEXT[METADATA_AT[1] :]))
+
+
+@fuzz(0.05)
 @given(st.binary(max_size=100))
 def test_noise_is_accepted_only_if_the_official_parser_accepts_it(content: bytes) -> None:
     assert_never_wider(content)

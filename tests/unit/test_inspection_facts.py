@@ -10,6 +10,7 @@ from lorawatch.inspection.document import TensorInfo
 from lorawatch.inspection.facts import facts_of
 from lorawatch.inspection.header import Header
 from lorawatch.inspection.keys import Role, split_key
+from lorawatch.inspection.layout import Layout
 from tests.factories import aitoolkit_metadata, lora_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -24,7 +25,7 @@ def facts(named_shapes: Shapes, metadata: Mapping[str, str] | None = None, *, na
             size_bytes *= length
         tensors[tensor_name] = TensorInfo("BF16", shape, offset, offset + size_bytes)
         offset += size_bytes
-    return facts_of(Header(tensors, metadata or {}, data_offset=8, total_bytes=8 + offset), name=name)
+    return facts_of(Header(Layout(tensors), metadata or {}, data_offset=8, total_bytes=8 + offset), name=name)
 
 
 PEFT: Shapes = {name: tensor.shape for name, tensor in lora_tensors(rank=16).items()}
