@@ -15,7 +15,9 @@ Payload = dict[str, Any]
 ITEMS = "items"  # where the payload holds an answer that was a bare list
 
 _MOST_NESTING = 6  # a bridge's double envelope inside JSON inside JSON-RPC has four
+_MOST_DEPTH = 12  # of what words are looked for in
 _MOST_WORDS = 300
+_MOST_HELD = 4000  # of what is looked at to find them
 _SUCCESSES = frozenset({200, 201})
 _STATUS: dict[int, Failure] = {
     400: Failure.WRONG_PARAMETERS,
@@ -59,6 +61,7 @@ _WORDS: tuple[tuple[re.Pattern[str], Failure], ...] = tuple(
         (r"not found|does not exist|no such file", Failure.NOT_FOUND),
     )
 )  # fmt: skip
+_YES = (True, None, "true", "True")  # None beside a result: it says neither, and the result does
 _FAILED_STATES = frozenset({"error", "failed", "failure"})
 
 
@@ -97,7 +100,7 @@ def _document_of(answer: Answer) -> object:
 
 
 def _status_error(answer: Answer, document: object) -> CallError:
-    words = _words(document)
+    words = _shown(document, answer)
     by_status = _STATUS.get(answer.status, Failure.BROKEN if answer.status >= 500 else Failure.REPORTED)
     failure = by_status
     # The status says how bad it is; the words, where they are known, say what it is.
@@ -117,7 +120,7 @@ def _unwrapped(document: object, answer: Answer, *, depth: int) -> Payload:
     if not isinstance(document, dict) or _says_nothing(document) or depth > _MOST_NESTING:
         raise CallError(Failure.UNREADABLE, f"{answer.called}: an answer that says neither success nor error")
     if _is_error(document):
-        words = _words(document)
+        words = _shown(document, answer)
         raise CallError(
             failure_of(words),
             f"{answer.called}: {words or 'an error without words'}",
@@ -132,10 +135,11 @@ def _unwrapped(document: object, answer: Answer, *, depth: int) -> Payload:
 def _is_error(document: Payload) -> bool:
     state = document.get("status")
     return bool(
-        document.get("success") is False
-        or document.get("ok") is False
+        document.get("success", True) not in _YES
+        or document.get("ok", True) not in _YES
         or document.get("isError")
         or document.get("error")
+        or document.get("errors")
         or (isinstance(state, str) and state.lower() in _FAILED_STATES)
         or (set(document) == {"detail"})
     )
@@ -179,20 +183,30 @@ def _parsed(text: str) -> object:
     return parsed if isinstance(parsed, dict | list) else None
 
 
-def _words(document: object) -> str:
-    """Return the server's own words for an error, shortened; wherever it has put them."""
+def _shown(document: object, answer: Answer) -> str:
+    """Return the server's own words for an error as they may be shown: one short printable line, without the token."""
+    words = _words(document)
+    if answer.secret:
+        words = words.replace(answer.secret, "…")
+    return " ".join("".join(each if each.isprintable() else " " for each in words[:_MOST_HELD]).split())[:_MOST_WORDS]
+
+
+def _words(document: object, depth: int = 0) -> str:
+    """Return the server's own words for an error, wherever it has put them."""
     if isinstance(document, str):
-        return " ".join(document.split())[:_MOST_WORDS]
+        return document
+    if depth > _MOST_DEPTH:
+        return ""
     if isinstance(document, list):
-        return "; ".join(filter(None, map(_words, document[:3])))[:_MOST_WORDS]
+        return "; ".join(filter(None, (_words(each, depth + 1) for each in document[:3])))
     if not isinstance(document, dict):
         return ""
     if isinstance(document.get("msg"), str):  # FastAPI's detail: [{"loc": ["body", "tool"], "msg": "field required"}]
         where = document.get("loc")
         place = ".".join(map(str, where)) + ": " if isinstance(where, list) else ""
-        return f"{place}{document['msg']}"[:_MOST_WORDS]
-    for key in ("data", "error", "detail", "message", "reason", "content", "text", "result"):
-        words = _words(document.get(key))
+        return f"{place}{document['msg']}"
+    for key in ("data", "error", "errors", "detail", "message", "reason", "content", "text", "result"):
+        words = _words(document.get(key), depth + 1)
         if words:
             return words
     return ""

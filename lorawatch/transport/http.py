@@ -1,28 +1,28 @@
 """One HTTP call: a connection kept alive, time-outs, bounded answers, and the short retry loop.
 
-With http_failures.py the only user of requests. Destinations, sources and ComfyUI's client call it, on lane and
-helper threads, several at once. It follows no redirect to another host, logs nothing, keeps no cookie, and never
-shows the token.
+With http_failures.py and deadlines.py the only user of requests. Destinations, sources and ComfyUI's client call it,
+on lane and helper threads, several at once. It follows no redirect to another host, logs nothing, keeps no cookie, and
+never shows the token.
 """
 
-import email.utils
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_result
 
 from lorawatch.domain.errors import StoppedError
 from lorawatch.domain.ports import Stop
 from lorawatch.transport.calls import CallError, Failure
+from lorawatch.transport.deadlines import DeadlineAdapter
+from lorawatch.transport.headers import retry_after_seconds, same_host
 from lorawatch.transport.http_failures import foreign_errors
 
 # A listing of 50,000 LoRAs has about 10 MB; nothing that a server should say is longer.
@@ -32,6 +32,8 @@ MOST_REDIRECTS = 3
 MOST_ATTEMPTS = 4
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 5.0
+# A call that has taken its whole read time-out is not repeated at once: the server needs its rest.
+LONGEST_LOOP_SECONDS = 15.0
 _READ_BYTES = 256 << 10
 _BUSY = frozenset({429, 503})
 _PASSING = frozenset({408, 425, 500, 502, 504})
@@ -71,6 +73,7 @@ class Answer:
     body: bytes
     content_type: str
     retry_after_seconds: float | None = None
+    secret: str = field(default="", repr=False)  # what must not be shown, should the answer repeat it
 
 
 class NeverStop:
@@ -92,13 +95,14 @@ class HttpClient:
     def __init__(self, settings: HttpSettings) -> None:
         self.url = settings.url
         self._attempts = settings.attempts
+        self._token = settings.token
         self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
         self._session = requests.Session()
         self._session.auth = _Bearer(settings.token)
-        self._session.headers["User-Agent"] = "lorawatch"
+        self._session.headers.update({"User-Agent": "lorawatch", "Accept-Encoding": "identity"})
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._requests: dict[tuple[str, str], requests.PreparedRequest] = {}
-        adapter = HTTPAdapter(pool_maxsize=settings.connections)  # its max_retries is 0: the loop is below
+        adapter = DeadlineAdapter(pool_maxsize=settings.connections)  # its max_retries is 0: the loop is below
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         # Proxies and certificates as the environment says; asked once, for it costs a tenth of sending a chunk.
@@ -166,7 +170,8 @@ class HttpClient:
 
     def _is_enough(self, state: RetryCallState) -> bool:
         """Leave long waits to the delivery, which does not block a thread meanwhile."""
-        return state.attempt_number >= self._attempts or (_asked_wait(state) or 0.0) > LONGEST_WAIT_SECONDS
+        is_long = (state.seconds_since_start or 0.0) > LONGEST_LOOP_SECONDS
+        return is_long or state.attempt_number >= self._attempts or (_asked_wait(state) or 0.0) > LONGEST_WAIT_SECONDS
 
     def _call(
         self,
@@ -177,26 +182,29 @@ class HttpClient:
         read: Callable[[requests.Response], bytes] | None = None,
     ) -> Answer:
         url = self.url + route
-        for _ in range(MOST_REDIRECTS + 1):
-            called = f"{method} {url}"
-            with foreign_errors(called), self._send(method, url, body) as response:
+        called = f"{method} {url}"  # also after a redirect, whose address is the server's to choose
+        for number in range(MOST_REDIRECTS + 1):
+            prepared = self._prepared(method, url) if not number else self._prepare(method, url)
+            with foreign_errors(called), self._send(prepared, body) as response:
                 answer = Answer(
                     called,
                     response.status_code,
                     (read or _read)(response),
                     response.headers.get("Content-Type", ""),
-                    _retry_after_seconds(response.headers.get("Retry-After"), now=time.time()),
+                    retry_after_seconds(response.headers.get("Retry-After"), now=time.time()),
+                    self._token,
                 )
                 location = response.headers.get("Location", "")
             if answer.status == 413:
                 self._session.close()  # it was answered before the body was read: the connection is of no more use
             if answer.status not in _REDIRECTS:
                 return answer
-            url = _same_host(url, location, called)
-        raise CallError(Failure.UNREADABLE, f"{method} {self.url + route}: redirected more than {MOST_REDIRECTS} times")
+            is_told = bool(self._token) and self._token in location  # an address that repeats it is not shown either
+            url = same_host(url, "" if is_told else location, called)
+        raise CallError(Failure.UNREADABLE, f"{called}: redirected more than {MOST_REDIRECTS} times")
 
-    def _send(self, method: str, url: str, body: Body | bytes | None) -> requests.Response:
-        prepared = self._prepared(method, url).copy()
+    def _send(self, request: requests.PreparedRequest, body: Body | bytes | None) -> requests.Response:
+        prepared = request.copy()
         if body is not None:
             prepared.headers["Content-Type"] = "application/json"
             prepared.headers["Content-Length"] = str(len(body))
@@ -204,11 +212,14 @@ class HttpClient:
         return self._session.send(prepared, timeout=self._timeouts, allow_redirects=False, **self._environment)
 
     def _prepared(self, method: str, url: str) -> requests.PreparedRequest:
-        """Prepare a request once per address: for every chunk it would cost as much as encoding it."""
+        """Prepare a request once per route: for every chunk it would cost as much as encoding it."""
         known = self._requests.get((method, url))
         if known is None:
-            known = self._requests[method, url] = self._session.prepare_request(requests.Request(method, url))
+            known = self._requests[method, url] = self._prepare(method, url)
         return known
+
+    def _prepare(self, method: str, url: str) -> requests.PreparedRequest:
+        return self._session.prepare_request(requests.Request(method, url))
 
 
 class _Bearer(AuthBase):
@@ -238,33 +249,6 @@ def _read(response: requests.Response) -> bytes:
             msg = f"{response.url}: the answer is longer than {MOST_ANSWER_BYTES >> 20} MiB"
             raise CallError(Failure.UNREADABLE, msg)
     return bytes(body)
-
-
-def _same_host(url: str, location: str, called: str) -> str:
-    """Return where a redirect leads, if it is to the same host and not away from TLS."""
-    target = urljoin(url, location)
-    here, there = urlsplit(url), urlsplit(target)
-    is_upgrade = (here.scheme, there.scheme) == ("http", "https")
-    if location and here.hostname == there.hostname and (is_upgrade or here[:2] == there[:2]):
-        return target
-    where = f"{there.scheme}://{there.hostname}" if there.hostname else "nowhere"
-    raise CallError(
-        Failure.REDIRECTED, f"{called}: redirected to {where}", fix="if that is the right server, write it as url"
-    )
-
-
-def _retry_after_seconds(value: str | None, *, now: float) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass  # then it is a date, or nonsense
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
-        return None
 
 
 def _asked_wait(state: RetryCallState) -> float | None:

@@ -37,15 +37,20 @@ def _connection_failure(error: requests.exceptions.ConnectionError, called: str)
         reason = reason.reason
     if isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProxyError):
         return CallError(Failure.NOT_CONNECTED, f"{called}: {_cause(reason)}")
-    if isinstance(reason, urllib3.exceptions.ReadTimeoutError | TimeoutError):
+    if isinstance(reason, urllib3.exceptions.ReadTimeoutError) or isinstance(_innermost(error), TimeoutError):
         return CallError(Failure.TIMED_OUT, f"{called}: no answer in time")
     return CallError(Failure.LOST, f"{called}: the connection broke: {_cause(error)}")
 
 
 def _cause(error: object) -> str:
-    """Return the innermost reason in the system's words; the wrapping of the libraries helps nobody."""
+    """Return the innermost reason in the system's words; what a server sent instead of HTTP is not repeated."""
+    error = _innermost(error)
+    if not isinstance(error, OSError):
+        return type(error).__name__
+    return str(error.strerror) if error.strerror else f"{type(error).__name__}: {error}"[:200]
+
+
+def _innermost(error: object) -> object:
     while isinstance(error, BaseException) and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__
-    if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
-    return f"{type(error).__name__}: {error}"[:200]
+    return error

@@ -62,6 +62,9 @@ def test_a_success_that_says_nothing_more_is_one() -> None:
         ({"isError": True, "content": [{"type": "text", "text": "broken"}]}, Failure.REPORTED),
         ({"status": "error", "message": "Size mismatch: expected 5, got 4"}, Failure.INCOMPLETE),
         ({"ok": False}, Failure.REPORTED),
+        ({"success": "false", "result": {"loras": []}}, Failure.REPORTED),
+        ({"success": 0, "result": {"loras": []}}, Failure.REPORTED),
+        ({"errors": [{"message": "out of luck"}]}, Failure.REPORTED),
         ({"detail": "out of luck"}, Failure.REPORTED),
         ({}, Failure.UNREADABLE),
         ({"result": None}, Failure.UNREADABLE),
@@ -136,3 +139,11 @@ def test_a_message_never_holds_a_long_body() -> None:
     with pytest.raises(CallError) as error:
         payload_of(answer({"error": "x" * 100_000}))
     assert len(error.value.message) < 400
+
+
+@pytest.mark.parametrize("depth", [20, 300, 600])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"error":', "}"), ('{"result":', "}")])
+def test_words_are_not_looked_for_without_end(opening: str, closing: str, depth: int) -> None:
+    body = '{"error":' + opening * depth + '"deep"' + closing * depth + "}"
+    with pytest.raises(CallError):
+        payload_of(answer(body.encode()))

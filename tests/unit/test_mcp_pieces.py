@@ -13,7 +13,8 @@ from lorawatch.destinations.comfyui_mcp.listing import entries_of, entry_named, 
 from lorawatch.destinations.comfyui_mcp.sizing import LARGEST_BYTES, SMALLEST_BYTES, ChunkSizer
 from lorawatch.transport.calls import CallError
 from lorawatch.transport.embedded import EmbeddedContent
-from lorawatch.transport.http import Answer, HttpSettings, _retry_after_seconds, _same_host
+from lorawatch.transport.headers import retry_after_seconds, same_host
+from lorawatch.transport.http import Answer, HttpSettings
 
 
 def test_a_refused_size_is_halved_down_to_the_smallest_and_never_tried_again() -> None:
@@ -153,12 +154,20 @@ def test_what_is_not_known_any_more_is_found_out_anew(text: str) -> None:
 def test_retry_after_is_seconds_or_a_date() -> None:
     now = 1_800_000_000.0
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now + 90))
-    assert _retry_after_seconds("7", now=now) == 7
-    assert _retry_after_seconds("-7", now=now) == 0
-    assert _retry_after_seconds(date, now=now) == 90
-    assert _retry_after_seconds(date, now=now + 1000) == 0
-    assert _retry_after_seconds("soon", now=now) is None
-    assert _retry_after_seconds(None, now=now) is None
+    assert retry_after_seconds("7", now=now) == 7
+    assert retry_after_seconds("-7", now=now) == 0
+    assert retry_after_seconds(date, now=now) == 90
+    assert retry_after_seconds(date, now=now + 1000) == 0
+    assert retry_after_seconds("soon", now=now) is None
+    assert retry_after_seconds(None, now=now) is None
+    assert retry_after_seconds(date.replace("GMT", "-0000"), now=now) == 90
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "1e999", "1_0", "", "--1", "Wed, 21 Oct 2015 07:28:00 +99999999999999", "9" * 5000]
+)
+def test_a_retry_after_that_means_nothing_harms_nothing(value: str) -> None:
+    assert retry_after_seconds(value, now=1_800_000_000.0) is None
 
 
 @pytest.mark.parametrize(
@@ -166,8 +175,15 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     [
         ("/mcp/execute/", "http://box:1/mcp/execute/"),
         ("http://box:1/other", "http://box:1/other"),
-        ("https://box/x", "https://box/x"),
+        ("http://BOX:1/x", "http://BOX:1/x"),
+        ("https://box/x", None),
+        ("https://box:1/x", None),
         ("http://box:2/x", None),
+        ("http://box/x", None),
+        ("http://somebody@box:1/x", None),
+        ("http://[box:1/x", None),
+        ("http://box:notaport/x", None),
+        ("file:///etc/passwd", None),
         ("http://evil:1/x", None),
         ("//evil:1/x", None),
         ("", None),
@@ -176,14 +192,21 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 def test_a_redirect_never_leaves_the_host(location: str, target: str | None) -> None:
     if target is None:
         with pytest.raises(CallError):
-            _same_host("http://box:1/mcp/execute", location, "POST")
+            same_host("http://box:1/mcp/execute", location, "POST")
     else:
-        assert _same_host("http://box:1/mcp/execute", location, "POST") == target
+        assert same_host("http://box:1/mcp/execute", location, "POST") == target
+
+
+def test_a_redirect_to_tls_is_followed_between_the_usual_ports() -> None:
+    assert same_host("http://box/mcp", "https://box/mcp", "POST") == "https://box/mcp"
+    assert same_host("http://box:80/mcp", "https://box:443/mcp", "POST") == "https://box:443/mcp"
+    with pytest.raises(CallError):
+        same_host("http://box/mcp", "https://box:8443/mcp", "POST")
 
 
 def test_a_redirect_never_leaves_tls() -> None:
     with pytest.raises(CallError):
-        _same_host("https://box/mcp", "http://box/mcp", "POST")
+        same_host("https://box/mcp", "http://box/mcp", "POST")
 
 
 def test_settings_do_not_show_the_token() -> None:
