@@ -96,7 +96,7 @@ def _reads_back(config: DestinationConfig) -> bool:
 
 
 def _sidecar_writer_of(destination: Destination) -> SidecarWriter | None:
-    return destination if isinstance(destination, DirectoryDestination) else None
+    return destination if isinstance(destination, SidecarWriter) else None
 
 
 def _stager_of(destination: Destination) -> Stager | None:

@@ -18,6 +18,7 @@ from lorawatch.config_types import (
     ChunkBytes,
     ContainerName,
     ContainerPath,
+    DockerHost,
     FileMode,
     FlatNameTemplate,
     HeaderBytes,
@@ -174,7 +175,8 @@ class DockerDestinationConfig(_FileDestinationTable):
     volume: ContainerName = Field("", examples=["comfyui-models"], validate_default=True)
     directory: ContainerPath = Field(examples=["/comfyui/models/loras"])  # in the container, or in the volume
     owner: Owner = Field("", examples=["1000:1000"])  # user or user:group; "": that of the directory
-    copy_into_stopped: bool = False  # docker cp into a stopped container is not atomic: off, it is waited for
+    copy_into_stopped: bool = False  # docker cp into a stopped container: off, it is waited for
+    docker_host: DockerHost = Field("", examples=["unix:///run/user/1000/docker.sock"])  # "": $DOCKER_HOST or Docker's
     helper_image: ImageName = "busybox:stable"  # for a volume that is not reachable; must be there, is never pulled
 
     @field_validator("volume")
@@ -186,6 +188,22 @@ class DockerDestinationConfig(_FileDestinationTable):
             refuse("and so is container: one of them is needed", 'Write for example container = "comfyui"')
         if container and value:
             refuse(f'but container is "{container}": only one can be used', 'Write volume = "", or container = ""')
+        return value
+
+    @field_validator("owner")
+    @classmethod
+    def _only_a_container_knows_names(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("volume") and not value.replace(":", "").isdecimal() and value:
+            refuse("is a name, and a volume knows only numbers", 'Write for example "1000:1000"')
+        return value
+
+    @field_validator("copy_into_stopped")
+    @classmethod
+    def _only_a_container_stops(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic's signature
+        if value and info.data.get("volume"):
+            refuse("does nothing with a volume, which never stops", "Write false")
+        if value and not info.data.get("owner", "").replace(":", "").isdecimal() and info.data.get("owner"):
+            refuse("needs `owner` in numbers: nothing in a stopped container knows names", 'Write owner = "1000:1000"')
         return value
 
 

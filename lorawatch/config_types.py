@@ -28,6 +28,7 @@ _NAME = re.compile(r"[a-z0-9-]+")
 _FILE_MODE = re.compile(r"0?[0-7]{3}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # Docker's own rule for containers and volumes
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]*")
+_DOCKER_HOST = re.compile(r"(unix:///|tcp://|ssh://)[\x21-\x7e]+")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _TOKEN = re.compile(r"[\x21-\x7e]*")  # RFC 9110, field values: what every server takes in an Authorization header
 
@@ -184,5 +185,6 @@ Checkpoints = Annotated[str, AfterValidator(_checkpoints)]
 NameTemplate = Annotated[str, AfterValidator(_name_template)]
 FlatNameTemplate = Annotated[str, AfterValidator(_flat_name_template)]
 ContainerName = Annotated[str, _matching(_CONTAINER, "a container's or volume's name: letters, digits, _ . -")]
+DockerHost = Annotated[str, _matching(_DOCKER_HOST, "unix:///…, tcp://… or ssh://…, as in $DOCKER_HOST")]
 ImageName = Annotated[str, _matching(_IMAGE, "an image's name")]
 Owner = Annotated[str, _matching(_OWNER, 'user or user:group, by name or number, such as "1000:1000"')]

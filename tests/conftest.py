@@ -1,9 +1,12 @@
 """What every test relies on: which tests run for whom, and how deep the fuzzing goes."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.docker_engine import Engine
 
 IS_ROOT = os.geteuid() == 0
 IS_SYSTEM_REQUIRED = os.environ.get("LORAWATCH_REQUIRE_SYSTEM") == "1"
@@ -35,3 +38,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but LORAWATCH_REQUIRE_SYSTEM=1: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """A Docker that all tests share which do not end it."""
+    engine = Engine()
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.remove()

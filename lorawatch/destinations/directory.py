@@ -41,12 +41,14 @@ class DirectoryDestination:
     kind = "directory"
     group_size = 64  # a burst of small files shares one flush of the directory
 
-    def __init__(self, *, name: str, directory: str, file_mode: int, min_free_bytes: int, instance: str) -> None:
+    def __init__(
+        self, *, name: str, directory: str, file_mode: int, min_free_bytes: int, instance: str, owner: str | None = None
+    ) -> None:
         self.name = name
         self.directory = directory
         self.notes: list[Finding] = []
         self._root = Root(directory, min_free_bytes=min_free_bytes)
-        permissions = Permissions(directory, file_mode=file_mode, note=self._note)
+        permissions = Permissions(directory, file_mode=file_mode, note=self._note, owner=owner)
         self._staging = StagingArea(directory, instance=instance, permissions=permissions)
         self._publisher = Publisher(directory, staging=self._staging, permissions=permissions, note=self._note)
 

@@ -21,6 +21,10 @@ class _Kind(NamedTuple):
 _KINDS = {
     "directory": _Kind("lorawatch.destinations.directory", "{0.directory}"),
     "comfyui-mcp": _Kind("lorawatch.destinations.comfyui_mcp.destination", "{0.url}", wants="memory"),
+    "docker": _Kind(
+        "lorawatch.destinations.docker.opening",
+        "{0.docker_host} container={0.container} volume={0.volume} {0.directory}",
+    ),
 }
 
 

@@ -6,7 +6,7 @@ concrete class, because there is one: the engine names it directly.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lorawatch.domain.errors import DestinationError
 from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, Version
@@ -220,6 +220,7 @@ class Destination(Protocol):
         """Remove leftovers of earlier processes of this installation, and only those."""
 
 
+@runtime_checkable
 class SidecarWriter(Protocol):
     """A destination that takes small files beside the delivered ones."""
 

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Callable, Iterator
 
 from lorawatch.domain.errors import FileChangedError
 from lorawatch.domain.model import RemoteFile, Version
@@ -94,6 +95,25 @@ def sha256_of(descriptor: int) -> str:
         digest.update(block[:count])
         offset += count
     return digest.hexdigest()
+
+
+def blocks_of(source: int, path: str, *, size_bytes: int, progress: Callable[[int], None]) -> Iterator[memoryview]:
+    """Yield an open source file in order; a view is valid until the next one is asked for.
+
+    `progress` is told how many bytes have been taken. Raises FileChangedError if the file ends early.
+    """
+    block = memoryview(bytearray(BLOCK_BYTES))
+    offset = 0
+    while offset < size_bytes:
+        try:
+            count = os.preadv(source, [block[: min(BLOCK_BYTES, size_bytes - offset)]], offset)
+        except OSError as error:
+            raise source_error(error, path) from error
+        if count == 0:
+            raise FileChangedError(f"{path} is not {size_bytes} bytes long any more")
+        yield block[:count]
+        offset += count
+        progress(offset)
 
 
 def write_all(descriptor: int, content: bytes) -> None:

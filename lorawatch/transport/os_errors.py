@@ -114,8 +114,16 @@ def destination_error(error: OSError, *, doing: str, directory: str) -> Destinat
         return _permission_denied(doing, directory)
     if error.errno in {errno.ENOENT, errno.ENOTDIR} and not os.path.isdir(directory):
         return missing_directory(directory)
-    meaning = _MEANINGS.get(error.errno or 0, _UNKNOWN)
-    return meaning.error(f"could not {doing}: {_words(error)}", code=meaning.code, fix=meaning.fix)
+    return error_of_number(error.errno or 0, doing=doing, words=_words(error))
+
+
+def error_of_number(number: int, *, doing: str, words: str) -> DestinationError:
+    """Return what an errno means, wherever it was met: in a container there is no directory of ours to look at.
+
+    Permissions and a missing root are for the caller: what to do about them depends on the place.
+    """
+    meaning = _MEANINGS.get(number, _UNKNOWN)
+    return meaning.error(f"could not {doing}: {words}", code=meaning.code, fix=meaning.fix)
 
 
 @contextmanager

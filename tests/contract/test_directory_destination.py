@@ -42,7 +42,7 @@ class DirectoryShelf:
 
 def open_directory(root: str, **changes: int) -> DirectoryDestination:
     settings = {"file_mode": 0o664, "min_free_bytes": 0, **changes}
-    return DirectoryDestination(name="there", directory=root, instance="0123456789ab", **settings)
+    return DirectoryDestination(name="there", directory=root, instance="0123456789ab", owner=None, **settings)
 
 
 def stage(destination: DirectoryDestination, consignment: Consignment) -> StagedCopy:

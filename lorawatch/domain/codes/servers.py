@@ -85,17 +85,32 @@ SERVER_CODES = (
     ),
     Code(
         "docker-unavailable",
-        "Docker does not answer, or lorawatch may not use its socket.",
+        "Docker does not answer, lorawatch may not use its socket, or there is no `docker` command.",
         "`sudo systemctl status docker`; to permit it: `sudo usermod -aG docker lorawatch` (this equals root access).",
     ),
     Code(
         "container-missing",
-        "There is no container or volume with this name.",
+        "There is no container or volume with this name. Deliveries wait until there is.",
         "See the names with `docker ps -a` and `docker volume ls`, and correct `container` or `volume`.",
     ),
     Code(
         "container-stopped",
         "The container is not running. Deliveries wait until it does.",
-        "`docker start CONTAINER`; they go on by themselves.",
+        "`docker start CONTAINER`; they go on by themselves. To copy into it nevertheless: `copy_into_stopped = true`.",
+    ),
+    Code(
+        "container-without-shell",
+        "The container is stopped, or has no shell with the usual tools: files come by `docker cp`, which can do less.",
+        "Nothing, if that is enough; the README says what differs. Better: a bind mount with a directory destination.",
+    ),
+    Code(
+        "helper-image-missing",
+        "The volume's files cannot be reached from outside, and the image of the container that could is not there.",
+        "`docker pull busybox:stable`, or set `helper_image` to an image that is there and has a shell.",
+    ),
+    Code(
+        "owner-not-set",
+        "What is delivered into a container cannot be given to the `owner`. Without a shell there names are unknown.",
+        'Write `owner` in numbers, such as `"1000:1000"`; see whether the container may change owners (cap_drop).',
     ),
 )
