@@ -107,10 +107,10 @@ def _shared(places: list[_Directory]) -> Iterator[Problem]:
 
 
 def _shared_in_docker(config: Config) -> Iterator[Problem]:
-    owners: dict[tuple[str, str, str], str] = {}
+    owners: dict[tuple[str, ...], str] = {}
     for destination in config.destinations:
         if isinstance(destination, DockerDestinationConfig) and destination.enabled:
-            place = (destination.container, destination.volume, destination.directory)
+            place = (destination.docker_host, destination.container, destination.volume, destination.directory)
             path = f"destinations.{destination.name}.directory"
             first = owners.setdefault(place, path)
             if first != path:

@@ -78,7 +78,8 @@ def is_systemd_running() -> bool:
 
 def _with_directories(site: Site) -> Site:
     """Return the site with what its directories need."""
-    paths = [os.path.realpath(path) for path in (*site.read_directories, *site.written_directories)]
+    reached = (*site.read_directories, *site.written_directories, *_docker_sockets(site.config))
+    paths = [os.path.realpath(path) for path in reached]
     return replace(
         site,
         groups=tuple(dict.fromkeys(_groups(site))),
@@ -100,8 +101,23 @@ def _groups(site: Site) -> Iterator[str]:
             continue  # not there yet, or a group without a name: the check of permissions says what that means
         if status.st_gid != 0 and status.st_mode & wanted == wanted and name != site.group:
             yield name
-    if any(each.enabled and each.kind == "docker" for each in site.config.destinations) and _has_group("docker"):
-        yield "docker"
+    for socket in _docker_sockets(site.config):
+        try:
+            gid = os.stat(socket).st_gid
+            if gid != 0 and (name := grp.getgrgid(gid).gr_name) != site.group:
+                yield name
+        except (OSError, KeyError):  # Docker makes it when it starts, for this group
+            if _has_group("docker"):
+                yield "docker"
+
+
+def _docker_sockets(config: Config) -> Iterator[str]:
+    """Yield the sockets of this machine through which containers are reached."""
+    for each in config.destinations:
+        if each.enabled and each.kind == "docker":
+            scheme, _, path = (each.docker_host or "unix:///var/run/docker.sock").partition("://")
+            if scheme == "unix":
+                yield path
 
 
 def _has_group(name: str) -> bool:

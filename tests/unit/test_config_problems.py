@@ -326,6 +326,30 @@ def test_a_whole_configuration_has_no_problems() -> None:
             'Write for example "/comfyui/models/loras"',
         ),
         (
+            WATCH + DOCKER.replace("container", "volume") + 'owner = "artist"\n',
+            "destinations.cage.owner",
+            'is "artist", is a name, and a volume knows only numbers',
+            'Write for example "1000:1000"',
+        ),
+        (
+            WATCH + DOCKER.replace("container", "volume") + "copy_into_stopped = true\n",
+            "destinations.cage.copy_into_stopped",
+            "is true, does nothing with a volume, which never stops",
+            "Write false",
+        ),
+        (
+            WATCH + DOCKER + 'owner = "artist"\ncopy_into_stopped = true\n',
+            "destinations.cage.copy_into_stopped",
+            "is true, needs `owner` in numbers: nothing in a stopped container knows names",
+            'Write owner = "1000:1000"',
+        ),
+        (
+            WATCH + DOCKER + 'docker_host = "docker.sock"\n',
+            "destinations.cage.docker_host",
+            'is "docker.sock", must be unix:///…, tcp://… or ssh://…, as in $DOCKER_HOST',
+            'Write for example "unix:///run/user/1000/docker.sock"',
+        ),
+        (
             WATCH + DIRECTORY + DIRECTORY.replace("/srv/loras", "/srv/other"),
             "destinations.comfyui.name",
             "is given to two destinations",
