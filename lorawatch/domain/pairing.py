@@ -11,6 +11,7 @@ from lorawatch.domain.model import Artifact
 
 # AI Toolkit writes Wan 2.2 as <job>_<step>_high_noise and _low_noise; others write wan2.2_HighNoise_….
 _HALF = re.compile(r"(?:^|[_\W])(?P<half>high|low)[_\W]?noise(?=$|[_\W])", re.IGNORECASE)
+_OTHER = {"high": "low", "low": "high"}
 
 
 def half_of(stem: str) -> str | None:
@@ -22,6 +23,18 @@ def half_of(stem: str) -> str | None:
 def without_half(stem: str) -> str:
     """Return the stem as it would be without the words for the half."""
     return _HALF.sub("", stem)
+
+
+def other_half_of(path: str) -> str | None:
+    """Return the path that the other half would have beside this one; None if the name is not a half's."""
+    folder, name = os.path.split(path)
+    found = _HALF.search(os.path.splitext(name)[0])
+    if found is None:
+        return None
+    half = found["half"]
+    other = _OTHER[half.lower()]
+    other = other.upper() if half.isupper() else other.title() if half.istitle() else other
+    return os.path.join(folder, name[: found.start("half")] + other + name[found.end("half") :])
 
 
 def pair_id_at(path: str) -> str | None:

@@ -1,10 +1,11 @@
 """The names of the tensors of LoRAs, split into the layer they change and the part they play in it.
 
-`kinds`, `facts` and the weights scan use it. The suffixes are those that ComfyUI's loader maps (comfy/lora.py and
-comfy/weight_adapter, 0.3.64), PEFT's, kohya's, LyCORIS's and those of older diffusers.
+`kinds`, `facts`, the weights scan and workflows use it. The suffixes are those that ComfyUI's loader maps
+(comfy/lora.py and comfy/weight_adapter, 0.3.64), PEFT's, kohya's, LyCORIS's and those of older diffusers.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -43,6 +44,9 @@ _KEY_END = re.compile(
     + r")(?:\.default(?:_\d+)?)?(?:\.(?:weight|bias))?$"
 )
 
+# How the layers of text encoders are called: kohya (lora_te, lora_te1_ …), diffusers, ComfyUI, Stable Cascade.
+_TEXT_ENCODER = re.compile(r"(?:base_model\.model\.)?(?:lora_te\d?_|lora_prior_te_|text_encoders?(?:_\d)?\.)")
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -72,3 +76,8 @@ def is_never_zero(name: str, shape: tuple[int, ...]) -> bool:
     if key is None:
         return len(shape) > 1
     return key.role is Role.DOWN or key.part in _RANDOM_AT_FIRST
+
+
+def changes_text_encoder(names: Iterable[str]) -> bool:
+    """Return whether a LoRA with these tensors changes the text encoder too, and not only the model itself."""
+    return any(_TEXT_ENCODER.match(name) for name in names)

@@ -69,6 +69,24 @@ def rested_deliveries(connection: Connection) -> list[DeliveryView]:
     )
 
 
+def delivered_of(connection: Connection, path: str) -> list[Delivery]:
+    """Return the deliveries of a path that arrived, the latest first."""
+    condition = "artifact.path = ? AND delivery.state = 'delivered' ORDER BY delivery.changed_at_ms DESC"
+    return [view.delivery for view in _deliveries(connection, condition, MOST_DELIVERED, os.fsencode(path))]
+
+
+def delivered_as(connection: Connection, name: str) -> list[Delivery]:
+    """Return the deliveries that arrived under a name, or below directories under it; the latest first."""
+    whole = os.fsencode(name)
+    condition = (
+        "(delivery.remote_name = ? OR substr(delivery.remote_name, -?) = ?) AND delivery.state = 'delivered'"
+        " ORDER BY delivery.changed_at_ms DESC"
+    )
+    below = b"/" + whole
+    found = _deliveries(connection, condition, MOST_DELIVERED, whole, len(below), below)
+    return [view.delivery for view in found]
+
+
 def open_count(connection: Connection, destination_ids: Sequence[int]) -> int:
     """Return how many deliveries to these destinations have not arrived and were not cancelled."""
     marks = ",".join("?" * len(destination_ids))
@@ -129,10 +147,10 @@ def destinations(connection: Connection) -> list[DestinationView]:
     ]
 
 
-def _deliveries(connection: Connection, condition: str, limit: int) -> list[DeliveryView]:
+def _deliveries(connection: Connection, condition: str, limit: int, *values: object) -> list[DeliveryView]:
     rows = connection.execute(
         f"SELECT delivery.evidence, delivery.changed_at_ms, {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS}"
         f" FROM {DELIVERY_TABLES} WHERE {condition} LIMIT ?",
-        (limit,),
+        (*values, limit),
     )
     return [DeliveryView(delivery_from(row[2:]), row[0], seconds(row[1])) for row in rows]

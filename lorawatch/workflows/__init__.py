@@ -1,0 +1,1 @@
+"""Ready-to-run ComfyUI workflows, one recipe per family of base models. Pure: data in, a JSON document out."""
