@@ -19,6 +19,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "sources": frozenset({"domain", "inspection", "sources", "transport"}),
     "destinations": frozenset({"config", "domain", "destinations", "inspection", "transport"}),
     "service_unit": frozenset({"config", "domain", "finding", "first", "service", "transport"}),
+    "workflows": frozenset({"workflows"}),
     "comfyui": frozenset({"comfyui", "domain", "inspection", "transport"}),
     "engine": frozenset({"domain", "engine", "events", "humanize", "inspection", "journal", "transport"}),
 }

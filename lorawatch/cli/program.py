@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lorawatch import __version__
-from lorawatch.cli import checking, demonstrating, initialising, retrying, running, sending, service, status
+from lorawatch.cli import checking, demonstrating, initialising, retrying, running, sending, service, status, workflow
 
 program = typer.Typer(
     name="lorawatch",
@@ -39,6 +39,7 @@ for command in (
     sending.send,
     status.status,
     retrying.retry,
+    workflow.workflow,
 ):
     program.command()(command)
 program.add_typer(service.service)

@@ -17,6 +17,7 @@
     │   └── DeliveryRefusedError    permanent: needs a person
     ├── ComfyUIError                ComfyUI's own API: it answered, but not with what was asked for
     │   └── ComfyUIDownError        environmental: it does not answer now; asked again later
+    ├── WorkflowError               no graph can be made of a file, or ComfyUI does not compute it: needs a person
     └── StoppedError                the daemon is stopping; the work goes on after the next start
 
 Every error carries `code` (kebab-case, never changes), a message that says what was tried on what and what
@@ -145,6 +146,12 @@ class ComfyUIDownError(ComfyUIError):
     """ComfyUI does not answer now."""
 
     code = "comfyui-unreachable"
+
+
+class WorkflowError(LorawatchError):
+    """There is no graph for what was asked, or ComfyUI refused it, or failed to compute it."""
+
+    code = "no-workflow"
 
 
 class StoppedError(LorawatchError):

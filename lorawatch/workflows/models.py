@@ -44,6 +44,17 @@ class Choice:
     name: str
     is_missing: bool  # ComfyUI was asked, and has nothing that fits
 
+    @property
+    def lack(self) -> str:
+        """What to say where ComfyUI does not have it."""
+        return f"ComfyUI has no {self.name} in models/{self.slot.folder}"
+
+    @property
+    def cure(self) -> str:
+        """What to do about that, if it is an official file; else ""."""
+        address = next((model.url for model in self.slot.official if model.name == self.name), "")
+        return f"download {address} into models/{self.slot.folder}" if address else ""
+
 
 def choose(slot: Slot, listed: Sequence[str] | None) -> Choice:
     """Return the file of this list that fits best; without a list (None), or where none fits, the official one.

@@ -1,17 +1,33 @@
 """The table of workflows: what a graph for each family of base models is made of. Data only; graph.py reads it.
 
-Samplers, sizes and names of models are those of ComfyUI's own templates (github.com/Comfy-Org/workflow_templates,
-July to November 2025 and their present form), named at each row. Of several rows of a family the first counts whose
-models ComfyUI has. A new family is a new row, with its source.
+Samplers, sizes and names of models are those of ComfyUI's own templates (github.com/Comfy-Org/workflow_templates, as
+of its package comfyui-workflow-templates-json 0.1.123), named at each row. Of several rows of a family the first whose
+models ComfyUI has counts. A new family is a new row, with its source.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lorawatch.workflows.models import ModelFile, Slot
-
-_HUB = "https://huggingface.co"
-_COMFY = f"{_HUB}/Comfy-Org"
+from lorawatch.workflows.models import Slot
+from lorawatch.workflows.slots import (
+    CLIP_L,
+    FLUX_CHECKPOINT,
+    FLUX_MODEL,
+    FLUX_VAE,
+    QWEN_2_5_VL_7B,
+    QWEN_3_4B,
+    QWEN_IMAGE_MODEL,
+    QWEN_IMAGE_VAE,
+    SD_1_5_CHECKPOINT,
+    SDXL_CHECKPOINT,
+    T5_XXL,
+    UMT5_XXL,
+    WAN_2_2_HIGH_MODEL,
+    WAN_2_2_LOW_MODEL,
+    WAN_VAE,
+    Z_IMAGE_MODEL,
+    Z_IMAGE_TURBO_MODEL,
+)
 
 # For each role of a model the node that loads it, and the input in which that node names the file.
 LOADERS: Mapping[str, tuple[str, str]] = {
@@ -66,84 +82,13 @@ class Recipe:
         return "checkpoint" if "checkpoint" in self.models else "unet"
 
 
-_FLUX_VAE = Slot(
-    "vae",
-    (ModelFile("ae.safetensors", f"{_COMFY}/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/ae.safetensors"),),
-    like=r"^flux.*(vae|ae)$|^ae-",
-)
-_FLUX_MODEL = Slot(
-    "diffusion_models",
-    (ModelFile("flux1-dev.safetensors", f"{_COMFY}/flux1-dev/resolve/main/flux1-dev.safetensors"),),
-    like=r"flux(-?1)?-(krea-)?dev",
-    unlike=r"fill|canny|depth|redux|kontext|schnell|uso|control|inpaint|flux-?2",
-)
-_FLUX_CHECKPOINT = Slot(
-    "checkpoints",
-    (ModelFile("flux1-dev-fp8.safetensors", f"{_COMFY}/flux1-dev/resolve/main/flux1-dev-fp8.safetensors"),),
-    like=_FLUX_MODEL.like,
-    unlike=_FLUX_MODEL.unlike,
-)
-_CLIP_L = Slot(
-    "text_encoders",
-    (ModelFile("clip_l.safetensors", f"{_HUB}/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors"),),
-    like=r"^(clip-l|vit-l)\b",
-)
-_T5_XXL = Slot(
-    "text_encoders",
-    tuple(
-        ModelFile(name, f"{_HUB}/comfyanonymous/flux_text_encoders/resolve/main/{name}")
-        for name in ("t5xxl_fp16.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors", "t5xxl_fp8_e4m3fn.safetensors")
-    ),
-    like=r"^t5-?(v1-1-)?xxl",
-    unlike=r"umt5|old",
-)
 _FLUX_SAMPLING = Sampling(steps=20, cfg=1.0, sampler="euler", scheduler="simple")
-
-_QWEN_3_4B = Slot(
-    "text_encoders",
-    (
-        ModelFile(
-            "qwen_3_4b.safetensors",
-            f"{_COMFY}/z_image_turbo/resolve/main/split_files/text_encoders/qwen_3_4b.safetensors",
-        ),
-    ),
-    like=r"^qwen-?3-4b",
-    unlike=r"vl",
-)
-_UMT5_XXL = Slot(
-    "text_encoders",
-    (
-        ModelFile(
-            "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
-            f"{_COMFY}/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/text_encoders"
-            "/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
-        ),
-    ),
-    like=r"umt5-?xxl",
-    unlike=r"enc",  # umt5-xxl-enc-…: for another program's loader
-)
-
-
-def _z_image(name: str, *, like: str, unlike: str) -> Slot:
-    folder = name.removesuffix("_bf16.safetensors")
-    file = ModelFile(name, f"{_COMFY}/{folder}/resolve/main/split_files/diffusion_models/{name}")
-    return Slot("diffusion_models", (file,), like=like, unlike=unlike)
-
-
-def _wan_2_2(noise: str) -> Slot:
-    name = f"wan2.2_t2v_{noise}_noise_14B_fp8_scaled.safetensors"
-    file = ModelFile(name, f"{_COMFY}/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/diffusion_models/{name}")
-    other = "low" if noise == "high" else "high"
-    return Slot(
-        "diffusion_models", (file,), like=rf"wan-?2-2.*t2v.*{noise}|wan-?2-2.*{noise}.*t2v", unlike=rf"i2v|{other}"
-    )
-
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
         family="flux.1",
         source="flux_dev_full_text_to_image.json; its guidance of 3.5 is written out as a FluxGuidance node",
-        models={"unet": _FLUX_MODEL, "clip": _CLIP_L, "clip_2": _T5_XXL, "vae": _FLUX_VAE},
+        models={"unet": FLUX_MODEL, "clip": CLIP_L, "clip_2": T5_XXL, "vae": FLUX_VAE},
         clip_type="flux",
         sampling=_FLUX_SAMPLING,
         latent="EmptySD3LatentImage",
@@ -153,7 +98,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         family="flux.1",
         source="flux_dev_checkpoint_example.json, in its form with flux1-dev-fp8 as one checkpoint",
-        models={"checkpoint": _FLUX_CHECKPOINT},
+        models={"checkpoint": FLUX_CHECKPOINT},
         sampling=_FLUX_SAMPLING,
         latent="EmptySD3LatentImage",
         size=(1024, 1024),
@@ -162,19 +107,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         family="sdxl_1.0",
         source="image_sdxl_simple.json",
-        models={
-            "checkpoint": Slot(
-                "checkpoints",
-                (
-                    ModelFile(
-                        "sd_xl_base_1.0.safetensors",
-                        f"{_HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
-                    ),
-                ),
-                like=r"sd-?xl",
-                unlike=r"refiner|inpaint|turbo|lightning|hyper|lcm|vae",
-            )
-        },
+        models={"checkpoint": SDXL_CHECKPOINT},
         sampling=Sampling(steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras"),
         latent="EmptyLatentImage",
         size=(1024, 1024),
@@ -182,19 +115,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         family="sd_1.5",
         source="the graph that ComfyUI opens with (ComfyUI_frontend, defaultGraph.ts); docs.comfy.org, text-to-image",
-        models={
-            "checkpoint": Slot(
-                "checkpoints",
-                (
-                    ModelFile(
-                        "v1-5-pruned-emaonly-fp16.safetensors",
-                        f"{_COMFY}/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
-                    ),
-                ),
-                like=r"\bv1-5\b|sd-?v?1-?5",
-                unlike=r"inpaint|lcm|lightning|hyper|vae",
-            )
-        },
+        models={"checkpoint": SD_1_5_CHECKPOINT},
         sampling=Sampling(steps=20, cfg=8.0, sampler="euler", scheduler="normal"),
         latent="EmptyLatentImage",
         size=(512, 512),
@@ -203,11 +124,9 @@ RECIPES: tuple[Recipe, ...] = (
         family="zimage",
         source="image_z_image_turbo.json",
         models={
-            "unet": _z_image(
-                "z_image_turbo_bf16.safetensors", like=r"z-?image.*turbo", unlike=r"control|edit|distill|int8"
-            ),
-            "clip": _QWEN_3_4B,
-            "vae": _FLUX_VAE,
+            "unet": Z_IMAGE_TURBO_MODEL,
+            "clip": QWEN_3_4B,
+            "vae": FLUX_VAE,
         },
         clip_type="lumina2",
         sampling=Sampling(steps=8, cfg=1.0, sampler="res_multistep", scheduler="simple"),
@@ -219,9 +138,9 @@ RECIPES: tuple[Recipe, ...] = (
         family="zimage",
         source="image_z_image.json",
         models={
-            "unet": _z_image("z_image_bf16.safetensors", like=r"z-?image", unlike=r"turbo|control|edit|distill|int8"),
-            "clip": _QWEN_3_4B,
-            "vae": _FLUX_VAE,
+            "unet": Z_IMAGE_MODEL,
+            "clip": QWEN_3_4B,
+            "vae": FLUX_VAE,
         },
         clip_type="lumina2",
         sampling=Sampling(steps=25, cfg=4.0, sampler="res_multistep", scheduler="simple"),
@@ -233,41 +152,9 @@ RECIPES: tuple[Recipe, ...] = (
         family="qwen_image",
         source="image_qwen_image.json, without its Lightning LoRA",
         models={
-            "unet": Slot(
-                "diffusion_models",
-                tuple(
-                    ModelFile(name, f"{_COMFY}/Qwen-Image_ComfyUI/resolve/main/split_files/diffusion_models/{name}")
-                    for name in (
-                        "qwen_image_fp8_e4m3fn.safetensors",
-                        "qwen_image_bf16.safetensors",
-                        "qwen_image_2512_fp8_e4m3fn.safetensors",
-                    )
-                ),
-                like=r"qwen-?image",
-                unlike=r"edit|layered|control|lightning|distill|image-2-[01]|inpaint",
-            ),
-            "clip": Slot(
-                "text_encoders",
-                (
-                    ModelFile(
-                        "qwen_2.5_vl_7b_fp8_scaled.safetensors",
-                        f"{_COMFY}/Qwen-Image_ComfyUI/resolve/main/split_files/text_encoders"
-                        "/qwen_2.5_vl_7b_fp8_scaled.safetensors",
-                    ),
-                ),
-                like=r"qwen-?2-5-vl-7b",
-            ),
-            "vae": Slot(
-                "vae",
-                (
-                    ModelFile(
-                        "qwen_image_vae.safetensors",
-                        f"{_COMFY}/Qwen-Image_ComfyUI/resolve/main/split_files/vae/qwen_image_vae.safetensors",
-                    ),
-                ),
-                like=r"qwen-?image-vae",
-                unlike=r"layered|2-[01]",
-            ),
+            "unet": QWEN_IMAGE_MODEL,
+            "clip": QWEN_2_5_VL_7B,
+            "vae": QWEN_IMAGE_VAE,
         },
         clip_type="qwen_image",
         sampling=Sampling(steps=20, cfg=4.0, sampler="euler", scheduler="simple"),
@@ -279,19 +166,10 @@ RECIPES: tuple[Recipe, ...] = (
         family="wan_2.2_14b",
         source="video_wan2_2_14B_t2v.json, without its Lightning LoRAs",
         models={
-            "unet": _wan_2_2("high"),
-            "unet_low": _wan_2_2("low"),
-            "clip": _UMT5_XXL,
-            "vae": Slot(
-                "vae",
-                (
-                    ModelFile(
-                        "wan_2.1_vae.safetensors",
-                        f"{_COMFY}/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/vae/wan_2.1_vae.safetensors",
-                    ),
-                ),
-                like=r"wan-?2-1-vae",
-            ),
+            "unet": WAN_2_2_HIGH_MODEL,
+            "unet_low": WAN_2_2_LOW_MODEL,
+            "clip": UMT5_XXL,
+            "vae": WAN_VAE,
         },
         clip_type="wan",
         sampling=Sampling(steps=20, cfg=3.5, sampler="euler", scheduler="simple"),

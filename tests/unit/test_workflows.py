@@ -68,7 +68,8 @@ def is_right(graph: Workflow, value: Any, expected: object) -> bool:
         case "STRING":
             return isinstance(value, str)
     source = graph[value[0]]
-    return NODES[str(source["class_type"])].outputs[value[1]] == expected
+    given: object = NODES[str(source["class_type"])].outputs[value[1]]
+    return given == expected
 
 
 @every_recipe

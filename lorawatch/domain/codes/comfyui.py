@@ -44,4 +44,40 @@ COMFYUI_CODES = (
         " `curl URL/free -H 'Content-Type: application/json'"
         ' -d \'{"unload_models": true, "free_memory": true}\'`.',
     ),
+    Code(
+        "no-workflow",
+        "There is no ready workflow for this file: none for its family, or its family is not certain.",
+        "`lorawatch check FILE` shows what it is. Choose among its candidates with `--family`, or put a LoraLoader"
+        " between model and sampler in one of ComfyUI's own templates.",
+    ),
+    Code(
+        "not-a-lora",
+        "The file is an embedding, a whole model or something else that no LoRA loader takes.",
+        "`lorawatch check FILE` shows what it is. Embeddings are named in the prompt: `embedding:NAME`.",
+    ),
+    Code(
+        "lora-not-found",
+        "There is no file at this path, and nothing of this name was delivered.",
+        "Give the file's path, or the name that `lorawatch status` shows.",
+    ),
+    Code(
+        "model-missing",
+        '"Value not in list" for a base model, text encoder or VAE: ComfyUI does not have the file that is named.',
+        "Download it into the directory that is named, or take another one that ComfyUI has with `--model NAME`.",
+    ),
+    Code(
+        "node-missing",
+        "ComfyUI does not know a node of the workflow: it is older than the model.",
+        "Update ComfyUI: `git pull` in its directory, then restart it.",
+    ),
+    Code(
+        "workflow-refused",
+        "ComfyUI does not accept the workflow, for another reason than a missing file or node.",
+        "See its words. Mostly its version is too old, or a custom node has changed one of its own: update both.",
+    ),
+    Code(
+        "workflow-failed",
+        "ComfyUI took the workflow and failed while it computed it, as when its memory did not suffice.",
+        "See its log. If it ran out of memory: a smaller `--size`, or a model of fewer bits with `--model`.",
+    ),
 )
