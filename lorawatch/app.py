@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lorawatch.comfyui_wiring import link_of, watches_of
 from lorawatch.config import ComfyUIMcpDestinationConfig, Config, DestinationConfig, SourceConfig
 from lorawatch.config_environment import token_for
 from lorawatch.destinations.directory import DirectoryDestination
@@ -61,6 +62,7 @@ def verdict_key_of(config: Config) -> str:
 def routes_of(config: Config, journal: Database) -> list[Route]:
     """Build every enabled destination, and register it in the journal."""
     routes, now = [], time.time()
+    wakes: dict[str, threading.Event] = {}
     for each in config.destinations:
         if not each.enabled:
             continue
@@ -83,6 +85,7 @@ def routes_of(config: Config, journal: Database) -> list[Route]:
                 reads_back=_reads_back(each),
                 sidecars=frozenset(getattr(each, "sidecars", ())),
                 sidecar_writer=_sidecar_writer_of(destination),
+                comfyui=link_of(each, destination, wakes),
             )
         )
     return routes
@@ -143,6 +146,7 @@ def build_service(config: Config, journal: Database, tally: Tally) -> Service:
         bell=bell,
         stop_event=stop,
         process=process,
+        watches=watches_of(routes, journal=journal, stop=stop, retry=retry),
     )
     service.lanes = _lanes(parts, process, retry, is_root_trusted, service.destination_recovered)
     return service

@@ -60,9 +60,13 @@ class Event(StrEnum):
     DESTINATION_UP = "destination.up"  # destination
     DESTINATION_NOTE = "destination.note"  # destination, code, reason: something it cannot do, not an error
 
-    COMFYUI_LISTED = "comfyui.listed"  # destination, remote_name
-    COMFYUI_NOT_LISTED = "comfyui.not_listed"  # destination, remote_name, code, reason, fix
-    COMFYUI_REFRESHED = "comfyui.refreshed"  # destination
+    COMFYUI_LISTED = "comfyui.listed"  # file, destination, remote_name, delivery_id, listed_as, folder
+    COMFYUI_NOT_LISTED = "comfyui.not_listed"  # file, destination, remote_name, delivery_id, code, reason, fix
+    COMFYUI_REFRESHED = "comfyui.refreshed"  # destination, remote_names: it has forgotten the old weights of these
+    COMFYUI_NOT_REFRESHED = "comfyui.not_refreshed"  # destination, remote_names, code, reason, fix: tried again
+    COMFYUI_DOWN = "comfyui.down"  # url, destinations, code, reason, fix, retry_in_seconds; deliveries go on
+    COMFYUI_UP = "comfyui.up"  # url, destinations
+    COMFYUI_CRASHED = "comfyui.crashed"  # url, reason, traceback
 
     LANE_CRASHED = "lane.crashed"  # destination, reason, traceback
     INTAKE_CRASHED = "intake.crashed"  # directory, reason, traceback
@@ -83,6 +87,9 @@ _LOUDER: dict[Event, Level] = {
     Event.DELIVERY_COLLISION: "warning",
     Event.DESTINATION_DOWN: "warning",
     Event.COMFYUI_NOT_LISTED: "warning",
+    Event.COMFYUI_NOT_REFRESHED: "warning",
+    Event.COMFYUI_DOWN: "warning",
+    Event.COMFYUI_CRASHED: "error",
     Event.LANE_CRASHED: "error",
     Event.INTAKE_CRASHED: "error",
 }

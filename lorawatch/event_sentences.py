@@ -74,11 +74,23 @@ class _Data:
         value = self._data.get(key)
         return ", ".join(_one_line(str(each)) for each in value) if isinstance(value, list) else ""
 
+    def first_of(self, key: str) -> str:
+        """Name the first of a list, and how many others there are."""
+        value = self._data.get(key)
+        if not isinstance(value, list) or not value:
+            return self.file()
+        others = f" and {humanize.count(len(value) - 1, 'other')}" if len(value) > 1 else ""
+        return f"{_one_line(str(value[0]))}{others}"
+
     def findings(self) -> list[str]:
         """Return what deserves a look although it decides nothing."""
         value = self._data.get("findings")
         found = [_Data(each) for each in value if isinstance(each, dict)] if isinstance(value, list) else []
         return [f"{each.text('detail')} ({each.text('code')})" for each in found]
+
+
+def _comfyui_down(data: _Data) -> str:
+    return f"ComfyUI: {data.why()}{data.cure()}. Deliveries go on; what it lists is checked when it answers"
 
 
 def _why_of(subject: str) -> Callable[[_Data], str]:
@@ -228,8 +240,16 @@ _ROWS: dict[Event, _Row] = {
     Event.COMFYUI_LISTED: _Row("listed", lambda data: f"{data.file()} can be chosen in ComfyUI", is_good=True),
     Event.COMFYUI_NOT_LISTED: _Row("not listed", lambda data: f"{data.file()}: {data.why()}{data.cure()}"),
     Event.COMFYUI_REFRESHED: _Row(
-        "refreshed", lambda data: f"{data.file()}: ComfyUI has dropped the old weights and loads the new", is_good=True
+        "refreshed",
+        lambda data: f"{data.first_of('remote_names')}: ComfyUI has dropped the old weights and loads the new",
+        is_good=True,
     ),
+    Event.COMFYUI_NOT_REFRESHED: _Row(
+        "not fresh", lambda data: f"{data.first_of('remote_names')}: {data.why()}{data.cure()}; tried again"
+    ),
+    Event.COMFYUI_DOWN: _Row("down", _comfyui_down),
+    Event.COMFYUI_UP: _Row("up", lambda data: f"ComfyUI at {data.text('url')} answers again", is_good=True),
+    Event.COMFYUI_CRASHED: _Row("crashed", lambda data: f"asking ComfyUI at {data.text('url')}: {data.why()}"),
     Event.LANE_CRASHED: _Row("crashed", lambda data: f"the lane to {data.text('destination')}: {data.why()}"),
     Event.INTAKE_CRASHED: _Row("crashed", lambda data: f"the intake of {data.text('directory')}: {data.why()}"),
 }

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 from lorawatch import humanize
 from lorawatch.domain.codes import lookup
+from lorawatch.domain.errors import JournalError
 from lorawatch.domain.pairing import pair_id_of
 from lorawatch.journal import views
 from lorawatch.journal.database import Database
 from lorawatch.journal.lock import is_locked
 from lorawatch.journal.views import DeliveryView, DestinationView, FileView
 
+_IN_COMFYUI = {
+    "listed": "listed in ComfyUI",
+    "not-listed": "not listed in ComfyUI",
+    "unknown": "ComfyUI not asked yet",
+}
 _ATTENTION_FILES = frozenset({"rejected", "unreadable", "incomplete"})
 
 
@@ -30,6 +36,9 @@ def report(state_directory: str) -> Report:
         document: dict[str, object] = {"deliveries": [], "files": [], "destinations": [], "counts": {}}
         return Report(document, [f"Nothing has been delivered yet: there is no journal in {state_directory}."])
     try:
+        if database.is_outdated:
+            wrong = f"the journal in {state_directory} is as an older lorawatch left it"
+            raise JournalError(wrong, fix="start or restart the daemon: that brings it up to date")
         with database.read() as connection:
             is_running = is_locked(state_directory)
             deliveries = [*views.open_deliveries(connection), *views.rested_deliveries(connection)]
@@ -37,6 +46,7 @@ def report(state_directory: str) -> Report:
             destinations = views.destinations(connection)
             counts = {**dict.fromkeys(views.STATES, 0), **views.counts(connection)}
             file_counts = views.file_counts(connection)
+            unlisted = views.unlisted_count(connection)
     finally:
         database.close()
     document = {
@@ -48,9 +58,11 @@ def report(state_directory: str) -> Report:
             for each in destinations
         ],
         "counts": {**counts, "files": file_counts},
+        "comfyui": {"not_listed": unlisted},
     }
     needs_person = (
         counts["failed"] > 0
+        or unlisted > 0
         or any(each.state == "parked" for each in destinations)
         or any(file_counts.get(state) for state in _ATTENTION_FILES)
     )
@@ -76,6 +88,9 @@ def _delivery(view: DeliveryView) -> dict[str, object]:
         "sha256": delivery.artifact.sha256,
         "pair_id": pair_id_of(delivery.artifact),
         "evidence": view.evidence,
+        "comfyui": view.comfyui,
+        "comfyui_code": view.comfyui_code,
+        "comfyui_reason": view.comfyui_reason,
         "changed_at": view.changed_at,
     }
 
@@ -94,6 +109,11 @@ def _lines(
         lines.append(f"{each.name} ({each.kind}) is {each.state}{trouble}")
     for view in deliveries:
         lines.append(_sentence(view))
+        if view.comfyui == "not-listed" and view.comfyui_reason:
+            known = lookup(view.comfyui_code or "")
+            lines.append(f"    {view.comfyui_reason}" + (f". What to do: {known.cure}" if known else ""))
+        elif view.comfyui == "unknown" and view.comfyui_reason:
+            lines.append(f"    ComfyUI: {view.comfyui_reason}")
         known = lookup(view.delivery.code or "") if view.delivery.state.value == "failed" else None
         if known is not None:
             lines.append(f"    what to do: {known.cure}; then: lorawatch retry {view.delivery.delivery_id}")
@@ -132,4 +152,9 @@ def _sentence(view: DeliveryView) -> str:
         return f"{text} ({delivery.code}, again in {wait}): {delivery.reason}"
     if delivery.code:
         return f"{text} ({delivery.code}): {delivery.reason}"
-    return f"{text} ({humanize.size(size_bytes)}" + (f", proof: {view.evidence})" if view.evidence else ")")
+    about = (
+        humanize.size(size_bytes),
+        f"proof: {view.evidence}" if view.evidence else "",
+        _IN_COMFYUI.get(view.comfyui or "", "") if delivery.state.value == "delivered" else "",
+    )
+    return f"{text} ({', '.join(filter(None, about))})"

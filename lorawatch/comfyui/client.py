@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 # It answers in milliseconds, except while it loads a model: then its one interpreter lock may be held for seconds.
-READ_TIMEOUT_SECONDS = 15.0
+READ_TIMEOUT_SECONDS = 10.0
 # A connection that it has closed meanwhile is worth a second try; longer waits are the caller's.
 ATTEMPTS = 2
 _MISSING = frozenset({404, 405})
@@ -71,7 +71,7 @@ class ComfyUI:
 
     def can_read(self, folder: str, name: str, *, stop: Stop | None = None) -> bool:
         """Return False if it surely fails to read a file that it lists: a broken header, or no permission."""
-        query = urlencode({"filename": name})
+        query = urlencode({"filename": name}, errors="surrogateescape")
         with comfyui_errors():
             answer = self._http.get(f"/view_metadata/{quote(folder)}?{query}", stop=stop)
         return answer.status != 500  # 404: no metadata in the file, which is fine
@@ -117,7 +117,8 @@ class ComfyUI:
 
     def view(self, image: Image, sink: Callable[[bytes], object], *, stop: Stop | None = None) -> None:
         """Hand a picture over piece by piece; memory never holds it."""
-        query = urlencode({"filename": image.filename, "subfolder": image.subfolder, "type": image.folder})
+        parts = {"filename": image.filename, "subfolder": image.subfolder, "type": image.folder}
+        query = urlencode(parts, errors="surrogateescape")
         with comfyui_errors():
             answer = self._http.download(f"/view?{query}", None, sink, stop=stop)
         if answer.status != 200:

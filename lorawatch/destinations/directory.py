@@ -159,6 +159,19 @@ class DirectoryDestination:
             self._staging.discard(temporary.path)
             raise
 
+    def touch(self, remote_names: Sequence[str]) -> None:
+        """Give the directories that lead to these names the present time, as adding a file to each would."""
+        self._root.require()
+        folders = {self.directory}
+        for name in remote_names:
+            folder = os.path.dirname(path_of(self.directory, name))
+            while len(folder) > len(self.directory):
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        for folder in sorted(folders):
+            with destination_errors(f"touch {folder}", self.directory):
+                os.utime(folder)
+
     def remove(self, remote: RemoteFile) -> bool:
         """Remove the file if nobody has changed or replaced it since; return whether it was removed."""
         path = path_of(self.directory, remote.remote_name)

@@ -135,6 +135,7 @@ class RemoteFile:
     sha256: str | None = None  # only where the destination tells it without reading the bytes
     is_distinct: bool = True  # False: two files of one size have one fingerprint, so an equal one proves nothing
     is_leftover: bool = False  # an interrupted publication of ours may have put it there
+    modified_at: float | None = None  # unix seconds; None: it does not tell
 
 
 @dataclass(frozen=True, slots=True)

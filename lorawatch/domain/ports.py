@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from lorawatch.domain.comfyui import ListedFile, Queue
 from lorawatch.domain.errors import DestinationError
 from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, Version
 
@@ -229,6 +230,35 @@ class SidecarWriter(Protocol):
 
         NameTakenError if something not named in `replaces` stands there: it is left alone. Raises DestinationError.
         """
+
+
+class Toucher(Protocol):
+    """A destination whose directories can be given the present time, for who knows their lists by their times."""
+
+    def touch(self, remote_names: Sequence[str]) -> None:
+        """Touch every directory that leads to these names, its own root included. Raises DestinationError."""
+
+
+class ComfyUIApi(Protocol):
+    """ComfyUI's own API, as far as the engine asks it. Every method raises ComfyUIError and StoppedError."""
+
+    def listing(self, folder: str, *, stop: Stop) -> list[str] | None:
+        """Return the names in a models folder; None if it knows no such folder."""
+
+    def files(self, folder: str, *, stop: Stop) -> list[ListedFile] | None:
+        """Return the files in a models folder with size and time; None if it cannot tell."""
+
+    def can_choose_lora(self, name: str, *, stop: Stop) -> bool | None:
+        """Return whether a graph may name this LoRA; None if it cannot tell."""
+
+    def can_read(self, folder: str, name: str, *, stop: Stop) -> bool:
+        """Return False if it surely fails to read a file that it lists."""
+
+    def queue(self, *, stop: Stop) -> Queue:
+        """Return how much it has to do."""
+
+    def free(self, *, stop: Stop) -> None:
+        """Have it forget every loaded model."""
 
 
 class Stager(Protocol):

@@ -22,7 +22,7 @@ from lorawatch.domain.planning import Resolution
 from lorawatch.domain.policy import Outcome, RetrySettings, after_failure
 from lorawatch.domain.ports import Consignment, Prepared, Stop
 from lorawatch.engine import announcing
-from lorawatch.engine.arriving import record_arrival
+from lorawatch.engine.arriving import record_arrival, record_departure
 from lorawatch.engine.health import Health
 from lorawatch.engine.naming import Naming
 from lorawatch.engine.progress import ProgressReport
@@ -178,10 +178,10 @@ class Carrier:
 
         A power cut may take this along: the file then counts as the user's, which costs a second name and no bytes.
         """
-        numbers = [each.delivery.delivery_id for each in carried if each.prepared is not None]
-        if numbers:
+        leaving = [(each.delivery, each.there) for each in carried if each.prepared is not None]
+        if leaving:
             with self.journal.write(is_durable=False) as connection:
-                deliveries.record_sent(connection, numbers)
+                record_departure(connection, self.route, leaving)
 
     def _was_sent_before(self, delivery: Delivery) -> bool:
         """Return whether what was found in its place is what an earlier attempt of this delivery put there."""
@@ -223,6 +223,8 @@ class Carrier:
                     record_arrival(connection, self.route, each.delivery, each.receipt, now=now)
             for failed, outcome in outcomes:
                 deliveries.record_outcome(connection, failed.delivery.delivery_id, outcome, now=now)
+        if self.route.comfyui is not None:
+            self.route.comfyui.wake.set()
         for each in results:
             if isinstance(each, Arrived):
                 announcing.delivered(each.delivery, each.receipt)

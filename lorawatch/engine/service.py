@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lorawatch.domain.errors import JournalError
+from lorawatch.engine.comfyui_watch import ComfyUIWatch
 from lorawatch.engine.health import Health
 from lorawatch.engine.intake import Intake
 from lorawatch.engine.lanes import NO_LIMIT, Bell, Lane
@@ -23,6 +24,7 @@ from lorawatch.journal.database import Database
 STUCK_SECONDS = 60.0
 CLOCK_JUMP_SECONDS = 5.0
 STOP_GRACE_SECONDS = 4.0  # the promise is 5 s from the signal to the exit
+WATCH_GRACE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class Service:
     bell: Bell
     stop_event: threading.Event
     process: str
+    watches: Sequence[ComfyUIWatch] = ()
     stuck_seconds: float = STUCK_SECONDS  # the daemon sets it to half of what the unit's watchdog allows
     _threads: list[threading.Thread] = field(default_factory=list)
     _change_counter: int = -1
@@ -59,6 +62,8 @@ class Service:
             thread.start()
         for lane in self.lanes:
             lane.thread.start()
+        for watch in self.watches:
+            watch.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -105,7 +110,7 @@ class Service:
                 due = deliveries.next_due_at(connection, route.destination_id, owner=self.process, below=NO_LIMIT)
                 if due is not None and due <= now and self.health.is_up(route.name):
                     return True
-        return False
+        return any(watch.is_settling for watch in self.watches)
 
     def drain(self) -> None:
         """Let the lanes claim nothing more; `is_carrying` tells when they have finished what they carry."""
@@ -123,8 +128,14 @@ class Service:
         self.bell.ring()
         for intake in self.intakes:
             intake.wake()
-        for thread in [*self._threads, *(lane.thread for lane in self.lanes)]:
+        for watch in self.watches:
+            watch.wake()
+        threads = [*self._threads, *(lane.thread for lane in self.lanes)]
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        for watch in self.watches:  # a call to a ComfyUI that hangs is left alone: when it ends, nothing comes of it
+            watch.thread.join(max(0.0, min(WATCH_GRACE_SECONDS, deadline - time.monotonic())))
+        threads += [watch.thread for watch in self.watches]
         are_readers_ended = [
             intake.stop_readers(deadline=lambda: deadline - time.monotonic()) for intake in self.intakes
         ]
@@ -132,7 +143,6 @@ class Service:
             for staged in self.staged.take_all(route.name):
                 if route.stager is not None:
                     route.stager.unstage(staged)
-        threads = [*self._threads, *(lane.thread for lane in self.lanes)]
         return all(are_readers_ended) and not any(thread.is_alive() for thread in threads)
 
     def _say_trouble(self, trouble: JournalError | None) -> None:
@@ -150,6 +160,8 @@ class Service:
             self._change_counter = counter
             self.health.refresh()
             self.bell.ring()
+            for watch in self.watches:
+                watch.wake()
 
     def _notice_clock_jump(self) -> None:
         """Try everything that waits after the clock was set: stored times mean nothing then."""
@@ -160,6 +172,8 @@ class Service:
                     upkeep.expect_soon(connection, route.destination_id, now=time.time())
             self.health.probe_soon()
             self.bell.ring()
+            for watch in self.watches:
+                watch.expect_soon()
         self._clock_offset = offset
 
     def _notice_stuck_lanes(self) -> None:

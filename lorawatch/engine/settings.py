@@ -1,10 +1,11 @@
 """What the engine needs to know, made of the configuration by app.py. Nothing here reads a file."""
 
+import threading
 from dataclasses import dataclass, field
 
 from lorawatch.domain.model import Facts
 from lorawatch.domain.planning import CheckpointPolicy
-from lorawatch.domain.ports import Destination, SidecarWriter, Stager
+from lorawatch.domain.ports import Destination, SidecarWriter, Stager, Toucher
 
 # Files below this never wait behind larger ones: readers and lanes keep a place free for them. Most LoRAs are
 # between 18 and 300 MB (FACTS §12 measures 150 MB); full fine-tunes and video models are above.
@@ -26,6 +27,19 @@ class IntakeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ComfyUILink:
+    """The ComfyUI that reads a destination, and how it is told of what changes there."""
+
+    url: str
+    wake: threading.Event  # set when something has arrived; the same for all links to one ComfyUI
+    refresh: str = "idle"  # idle | always | never
+    refresh_wait_seconds: float = 600.0  # with idle: tell a busy one after this all the same; 0: never
+    directories: tuple[str, ...] = ()  # where the destination is, by every name that is known; (): elsewhere
+    toucher: Toucher | None = None
+    has_same_times: bool = False  # ComfyUI sees the same modification times as we do
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A destination with the rules that lead to it."""
 
@@ -40,6 +54,7 @@ class Route:
     reads_back: bool = False  # every file is proved by the hash of what stands there, whatever that costs
     sidecars: frozenset[str] = frozenset()  # "preview", "metadata"
     sidecar_writer: SidecarWriter | None = None
+    comfyui: ComfyUILink | None = None  # None: ComfyUI is not asked
 
     @property
     def name(self) -> str:

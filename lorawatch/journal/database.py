@@ -107,6 +107,12 @@ class Database:
         with self.read() as connection:
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether it is as an older lorawatch left it; opened for writing, it is brought up to date."""
+        with self.read() as connection:
+            return _version_of(connection) < newest_version()
+
     def instance(self) -> str:
         """Return the 12 hex digits that tell this installation's leftovers from those of others."""
         with self.read() as connection:

@@ -27,6 +27,9 @@ class DeliveryView:
     delivery: Delivery
     evidence: str | None
     changed_at: float | None
+    comfyui: str | None = None  # whether ComfyUI lists it: unknown | listed | not-listed; None: it is not asked
+    comfyui_code: str | None = None
+    comfyui_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,15 @@ def counts(connection: Connection) -> dict[str, int]:
     return dict(connection.execute("SELECT state, count(*) FROM delivery GROUP BY state").fetchall())
 
 
+def unlisted_count(connection: Connection) -> int:
+    """Return how many delivered files ComfyUI does not list, at the destinations that are used now."""
+    row = connection.execute(
+        "SELECT count(*) FROM comfyui_listing JOIN destination USING (destination_id)"
+        " WHERE comfyui_listing.state = 'not-listed' AND seen_at_ms = (SELECT max(seen_at_ms) FROM destination)"
+    ).fetchone()
+    return int(row[0])
+
+
 def in_flight_bytes(connection: Connection) -> tuple[int, int]:
     """Return how much is sent of the deliveries that are under way, and how much they are together."""
     sent, whole = connection.execute(
@@ -149,8 +161,10 @@ def destinations(connection: Connection) -> list[DestinationView]:
 
 def _deliveries(connection: Connection, condition: str, limit: int, *values: object) -> list[DeliveryView]:
     rows = connection.execute(
-        f"SELECT delivery.evidence, delivery.changed_at_ms, {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS}"
-        f" FROM {DELIVERY_TABLES} WHERE {condition} LIMIT ?",
+        "SELECT delivery.evidence, delivery.changed_at_ms, comfyui.state, comfyui.code, comfyui.reason,"
+        f" {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS} FROM {DELIVERY_TABLES}"
+        " LEFT JOIN comfyui_listing AS comfyui ON comfyui.delivery_id = delivery.delivery_id"
+        f" WHERE {condition} LIMIT ?",
         (*values, limit),
     )
-    return [DeliveryView(delivery_from(row[2:]), row[0], seconds(row[1])) for row in rows]
+    return [DeliveryView(delivery_from(row[5:]), row[0], seconds(row[1]), *row[2:5]) for row in rows]

@@ -35,6 +35,12 @@ from lorawatch.domain.ports import Consignment, Memory, Prepared, Stop
 from lorawatch.transport.calls import CallError, Failure
 from lorawatch.transport.http import HttpClient, HttpSettings
 
+OVERWRITES_IN_PLACE = Finding(
+    "overwrites-in-place",
+    "this server writes a new version into the file that ComfyUI may be using, and a shorter one can end ComfyUI;"
+    ' name_template = "{stem}-{sha8}" gives every version a file of its own',
+)
+
 
 class ComfyUIMcpDestination:
     """One server. Thread-safe."""
@@ -95,6 +101,8 @@ class ComfyUIMcpDestination:
             upload = None if self._has_arrived(consignment) else self._upload_for(errand)
             if upload is not None:
                 upload.carry()
+        if upload is not None and consignment.replaces is not None:
+            self._note_overwriting()
         self._carried[token] = (errand, upload)
         return Prepared(consignment, token=token)
 
@@ -168,6 +176,14 @@ class ComfyUIMcpDestination:
         if not speech.has_chunks or speech.dialect.chunks is None or errand.size_bytes <= self._direct_limit_bytes:
             return DirectUpload(self._server, errand)
         return ChunkedUpload(self._server, speech.dialect.chunks, self._sizer, errand, parallel=self._parallel_chunks)
+
+    def _note_overwriting(self) -> None:
+        """Say once that this server does not replace files, but writes into them."""
+        if not self._server.speech().dialect.overwrites_in_place:
+            return
+        with self._names_are_free:
+            if all(note.code != OVERWRITES_IN_PLACE.code for note in self.notes):
+                self.notes.append(OVERWRITES_IN_PLACE)
 
     def _has_arrived(self, consignment: Consignment) -> bool:
         """Return whether an interrupted publication of these bytes is what stands at the name."""

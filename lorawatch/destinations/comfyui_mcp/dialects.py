@@ -46,6 +46,7 @@ class Dialect:
     chunks: ChunkTools | None = None
     details: Tool | None = None  # what is known about one file, perhaps its hash
     download: Tool | None = None
+    overwrites_in_place: bool = False  # it writes new bytes into the file that ComfyUI may have mapped
 
 
 _CURRENT_ROUTES = tuple(
@@ -103,6 +104,7 @@ DIRECT = Dialect(
     listing=Tool("list_loras"),
     direct=_CURRENT_DIRECT,
     download=_CURRENT_DOWNLOAD,
+    overwrites_in_place=True,
 )
 JSONRPC = Dialect(
     api="jsonrpc",

@@ -26,6 +26,17 @@ COMFYUI_CODES = (
         "Compare the directory with ComfyUI's extra_model_paths.yaml, then refresh its list: `touch DIRECTORY`.",
     ),
     Code(
+        "comfyui-other-file",
+        "ComfyUI lists the name, but with another size or time than the delivered file has: it finds another file of"
+        " this name first, or its list is old.",
+        "Look for the name in every directory of ComfyUI's extra_model_paths.yaml. Restarting ComfyUI renews its list.",
+    ),
+    Code(
+        "comfyui-unreadable",
+        "ComfyUI lists the file, but fails to read it: most likely its user may not.",
+        'Set `file_mode = "0664"` or "0644", or let ComfyUI\'s user into the file\'s group.',
+    ),
+    Code(
         "no-lora-effect",
         "The LoRA loads but changes nothing: it is for another base model, its strength is too low, its trigger word is"
         " missing, or its loader does not stand between checkpoint and sampler.",

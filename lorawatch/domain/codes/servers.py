@@ -79,6 +79,12 @@ SERVER_CODES = (
         "Check `url` and the server's version: `curl URL/mcp/tools`; tools may exist that this list leaves out.",
     ),
     Code(
+        "overwrites-in-place",
+        "The server writes a new version of a LoRA into the old file. ComfyUI may have that mapped: it can draw with a"
+        " mixture of both, and a shorter file ends it.",
+        'Set `name_template = "{stem}-{sha8}"`: then every version gets a file of its own.',
+    ),
+    Code(
         "upload-lost",
         "The server has forgotten a half-done upload, as after its restart. It is begun anew.",
         "Nothing; it goes on by itself.",
