@@ -44,7 +44,7 @@ def install(
 
     Example: sudo lorawatch service install --watch /ai-toolkit/outputs --to /comfyui/models/loras
     """
-    from lorawatch.service_unit import planning
+    from lorawatch.service_unit import freshness, planning
     from lorawatch.service_unit.configuration import Wish
     from lorawatch.service_unit.survey import Request, survey
 
@@ -55,11 +55,15 @@ def install(
     steps = planning.installation(site)
     if dry_run:
         _print_plan([*steps, f"check as {site.user}, inside the sandbox: {_expectation(site)}"])
-        _print_plan(planning.start(has_changed=True))
+        _print_plan(planning.start(is_outdated=False))
+        typer.echo("would restart it instead, if it runs and any of this, a token or the program has changed since")
         return
-    has_changed = _apply(steps)
+    _apply(steps)
+    reasons = freshness.outdated(site)
     _check(site)
-    _apply(planning.start(has_changed=has_changed))
+    for reason in reasons:
+        typer.echo(f"outdated: {options.printable(reason)}")
+    _apply(planning.start(is_outdated=bool(reasons)))
     typer.echo(
         "\nlorawatch runs. See it:  systemctl status lorawatch\nand its events:          journalctl -fu lorawatch"
     )
@@ -78,9 +82,11 @@ def uninstall(
 
     if not dry_run:
         _require_root_and_systemd()
+    is_user_ours, is_group_ours = survey.made_user_and_group()
     steps = planning.removal(
         is_purged=purge,
-        is_user_ours=survey.has_user(places.SERVICE_USER),
+        is_user_ours=is_user_ours,
+        is_group_ours=is_group_ours,
         is_program_ours=program.is_copy(places.PROGRAM),
     )
     if dry_run:
@@ -130,21 +136,19 @@ def _print_plan(steps: "list[Step] | list[Step | str]") -> None:
         typer.echo(f"would {options.printable(str(step))}")
 
 
-def _apply(steps: "list[Step]") -> bool:
-    """Do the steps, and say which of them changed something; return whether any did."""
+def _apply(steps: "list[Step]") -> None:
+    """Do the steps, and say which of them changed something."""
     from lorawatch.service_unit.applying import apply
 
-    has_changed = False
     for step in steps:
         if apply(step):
-            has_changed = True
             typer.echo(options.printable(str(step).splitlines()[0].removesuffix(":")))
-    return has_changed
 
 
 def _check(site: "Site") -> None:
     """Prove that the service will have access; end with 3, and without enabling it, when it will not."""
     from lorawatch.service_unit.checking import check
+    from lorawatch.service_unit.report import report
 
     outcome = check(site)
     for note in outcome.notes:
@@ -152,7 +156,8 @@ def _check(site: "Site") -> None:
     if outcome.errors:
         for error in outcome.errors:
             typer.echo(f"error: {options.printable(error)}", err=True)
-        typer.echo("\nInstalled, but neither enabled nor started. Afterwards run this again.", err=True)
+        state = "not restarted: it goes on as before" if report()[1] else "neither enabled nor started"
+        typer.echo(f"\nInstalled, but {state}. Afterwards run this again.", err=True)
         raise typer.Exit(EXIT_ATTENTION)
     typer.echo(f"checked as {site.user}, inside the sandbox: {options.printable(_expectation(site))}")
 

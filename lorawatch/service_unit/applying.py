@@ -21,7 +21,7 @@ class StepFailedError(LorawatchError):
 
 
 def apply(step: Step) -> bool:
-    """Do one step; return whether it changed anything. Raises StepFailedError."""
+    """Do one step; return whether it changed anything that is worth telling. Raises StepFailedError."""
     try:
         match step:
             case MakeDirectory():
@@ -99,7 +99,7 @@ def _run(step: RunCommand) -> bool:
             f"could not {step}: {_last_line(done.stderr.splitlines())}",
             fix="See journalctl -u lorawatch -n 30, remove the cause and run it again",
         )
-    return step.is_change
+    return step.is_said
 
 
 def _last_line(lines: Sequence[str]) -> str:

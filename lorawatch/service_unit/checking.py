@@ -9,9 +9,10 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lorawatch.service_unit import advice, places
+from lorawatch.service_unit import advice, manager, places
 from lorawatch.service_unit.site import Site
 from lorawatch.transport.process import run
 
@@ -58,12 +59,20 @@ def _prepare(site: Site) -> None:
     os.makedirs(f"{unit}.d", exist_ok=True)
     os.makedirs(_WORK, mode=0o700, exist_ok=True)
     shutil.copyfile(places.UNIT_FILE, unit)
-    for name in os.listdir(places.DROP_INS):
-        shutil.copyfile(os.path.join(places.DROP_INS, name), os.path.join(f"{unit}.d", name))
+    drop_ins = manager.paths(manager.properties(places.UNIT, ["DropInPaths"]).get("DropInPaths", ""))
+    for path in drop_ins:
+        if os.path.basename(os.path.dirname(path)) == os.path.basename(places.DROP_INS):  # others are for every unit
+            shutil.copyfile(path, os.path.join(f"{unit}.d", os.path.basename(path)))
     with open(os.path.join(_WORK, "wanted"), "w", encoding="utf-8") as file:
         json.dump({"read": site.read_directories, "write": site.written_directories}, file)
-    with open(f"{unit}.d/99-check.conf", "w", encoding="utf-8") as file:
+    with open(os.path.join(f"{unit}.d", name_after(drop_ins)), "w", encoding="utf-8") as file:
         file.write(_override(site))
+
+
+def name_after(drop_ins: Iterable[str]) -> str:
+    """Return a name for the drop-in that is to have the last word: they are read in the order of their names."""
+    last = max(map(os.path.basename, drop_ins), default="0.conf")
+    return f"{last.removesuffix('.conf')}~.conf"
 
 
 def _override(site: Site) -> str:
@@ -79,6 +88,9 @@ StateDirectory=
 LogsDirectory=
 ConfigurationDirectory=
 ExecStart=
+ExecStartPost=
+ExecStop=
+ExecStopPost=
 ExecStart={interpreter} -m lorawatch.service_unit.probe
 StandardInput=file:{_WORK}/wanted
 StandardOutput=truncate:{_WORK}/found

@@ -16,6 +16,9 @@ PRIVATE_FILES = f"{DROP_INS}/30-private-files.conf"
 BACKOFF = f"{DROP_INS}/40-backoff.conf"
 
 SERVICE_USER = "lorawatch"
+# The comment in /etc/passwd of a user that an installation made: only such a one goes with a purge.
+MADE = "made by lorawatch service install"
+MADE_WITH_GROUP = f"{MADE} with its group"
 CONFIGURATION = "/etc/lorawatch"
 CREDENTIALS = f"{CONFIGURATION}/credentials"
 STATE = "/var/lib/lorawatch"

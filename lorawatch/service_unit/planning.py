@@ -12,16 +12,19 @@ def installation(site: Site) -> list[Step]:
     return [*_user(site), *_configuration(site), *_program(site), *_units(site)]
 
 
-def start(*, has_changed: bool) -> list[Step]:
-    """Return what enables and starts the service; a running one is restarted only when something has changed."""
+def start(*, is_outdated: bool) -> list[Step]:
+    """Return what enables and starts the service; one that runs is restarted when it is outdated."""
     return [
         RunCommand(("systemctl", "enable", places.UNIT)),
-        RunCommand(("systemctl", "restart" if has_changed else "start", places.UNIT)),
+        RunCommand(("systemctl", "restart" if is_outdated else "start", places.UNIT), is_said=is_outdated),
     ]
 
 
-def removal(*, is_purged: bool, is_user_ours: bool, is_program_ours: bool) -> list[Step]:
-    """Return what removes the service; state, configuration and user stay unless `is_purged`."""
+def removal(*, is_purged: bool, is_user_ours: bool, is_group_ours: bool, is_program_ours: bool) -> list[Step]:
+    """Return what removes the service; state, configuration and user stay unless `is_purged`.
+
+    What was not made by an installation stays in any case.
+    """
     steps: list[Step] = [
         RunCommand(("systemctl", "disable", "--now", places.UNIT), may_fail=True),
         *(Remove(path) for path in (places.SITE, places.USER, places.PRIVATE_FILES, places.BACKOFF)),
@@ -34,13 +37,17 @@ def removal(*, is_purged: bool, is_user_ours: bool, is_program_ours: bool) -> li
         trees = [places.CONFIGURATION, places.STATE, places.LOGS]
         steps += [Remove(path, is_tree=True) for path in [*trees, *([places.PROGRAM] if is_program_ours else [])]]
         steps += [RunCommand(("userdel", places.SERVICE_USER), may_fail=True)] if is_user_ours else []
+        # userdel leaves the group when others have joined it, and removes it otherwise.
+        steps += [RunCommand(("groupdel", places.SERVICE_USER), may_fail=True)] if is_group_ours else []
     return steps
 
 
 def _user(site: Site) -> Iterator[Step]:
     if not site.is_user_there:
-        words = ("--system", "--user-group", "--no-create-home", "--home-dir", places.STATE)
-        yield RunCommand(("useradd", *words, "--shell", "/usr/sbin/nologin", site.user), is_change=True)
+        group = ("--gid", site.group) if site.is_group_there else ("--user-group",)
+        words = ("--system", *group, "--no-create-home", "--home-dir", places.STATE, "--shell", "/usr/sbin/nologin")
+        comment = places.MADE if site.is_group_there else places.MADE_WITH_GROUP
+        yield RunCommand(("useradd", *words, "--comment", comment, site.user), is_said=True)
 
 
 def _configuration(site: Site) -> Iterator[Step]:

@@ -39,6 +39,15 @@ def is_open_to_all() -> bool:
     return all(_is_open(os.path.realpath(part)) and _is_open(os.path.abspath(part)) for part in parts)
 
 
+def parts(*, is_copied: bool) -> Iterator[str]:
+    """Yield the files whose change means that a running service runs another program: of the copy, or of this one."""
+    if is_copied:
+        yield os.path.join(places.PROGRAM, _MARKER)  # written with each copy
+        return
+    yield os.path.realpath(sys.executable)
+    yield from (path for path, _ in _files())
+
+
 def is_copy(path: str) -> bool:
     """Return whether this virtual environment was made here, and may be replaced and removed."""
     return os.path.isfile(os.path.join(path, _MARKER))

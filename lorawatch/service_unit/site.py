@@ -20,6 +20,7 @@ class Site:
     user: str
     group: str
     is_user_there: bool
+    is_group_there: bool
     groups: tuple[str, ...]  # further groups, whose directories the service reads or writes
     credentials: tuple[str, ...]  # destinations and sources whose token lies in a file
     command: str

@@ -61,10 +61,10 @@ class CopyProgram:
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """A command to run. `is_change` tells whether it alone is a reason to restart the service."""
+    """A command to run. `is_said`: it is told when it has been run, as every change of a file is."""
 
     arguments: tuple[str, ...]
-    is_change: bool = False
+    is_said: bool = False
     may_fail: bool = False
 
     def __str__(self) -> str:

@@ -44,6 +44,7 @@ def survey(request: Request) -> Site:
         user=user,
         group=group,
         is_user_there=account is not None,
+        is_group_there=_has_group(group),
         groups=(),
         credentials=tuple(_credentials(config)),
         command=places.PROGRAM_COMMAND if is_copied else program.command(),
@@ -62,13 +63,13 @@ def systemd_version() -> int:
     return int(found[1]) if found else 0
 
 
-def has_user(name: str) -> bool:
-    """Return whether this machine knows a user of this name."""
+def made_user_and_group() -> tuple[bool, bool]:
+    """Return whether the service's user, and whether its group too, was made by an installation."""
     try:
-        pwd.getpwnam(name)
+        comment = pwd.getpwnam(places.SERVICE_USER).pw_gecos
     except KeyError:
-        return False
-    return True
+        return False, False
+    return comment in {places.MADE, places.MADE_WITH_GROUP}, comment == places.MADE_WITH_GROUP
 
 
 def is_systemd_running() -> bool:
@@ -140,10 +141,10 @@ def _user_before() -> str:
 
 def _account(user: str) -> pwd.struct_passwd | None:
     """Return the user's entry; None for the service's own user, who is made."""
-    if has_user(user):
+    try:
         return pwd.getpwnam(user)
-    if user == places.SERVICE_USER:
-        return None
-    raise LorawatchError(
-        f"there is no user {user} on this machine", fix="name the user who owns the LoRAs: ls -l shows it"
-    )
+    except KeyError:
+        if user == places.SERVICE_USER:
+            return None
+        fix = "name the user who owns the LoRAs: ls -l shows it"
+        raise LorawatchError(f"there is no user {user} on this machine", fix=fix) from None

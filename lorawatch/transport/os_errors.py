@@ -6,6 +6,7 @@ transient is decided here and nowhere else. It never lets an OSError through and
 
 import errno
 import os
+import pwd
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ _FULL = _Meaning(DestinationDownError, "disk-full", "free some space; the delive
 _READ_ONLY = _Meaning(
     DestinationDownError,
     "destination-read-only",
-    "mount it writable; a disk that turned read-only by itself has errors: see `dmesg`",
+    "mount it writable; a disk that turned read-only by itself has errors: see `dmesg`; for the service a directory"
+    " that was made after its start is read-only, too: sudo systemctl restart lorawatch",
 )
 _BROKEN = _Meaning(DestinationDownError, "io-error", "check the disk and its cable: see `dmesg`")
 _STALE = _Meaning(DestinationDownError, "stale-handle", "the server forgot this mount: unmount and mount it again")
@@ -152,11 +154,25 @@ def source_error(error: OSError, path: str) -> SourceError:
         return FileUnreadableError(
             f"{path} may not be read by {_who()}",
             code="permission-denied",
-            fix="safetensors 0.8 writes mode 0600, against which groups and ACLs do not help: run lorawatch as the"
-            " trainer's user, or give the service CAP_DAC_READ_SEARCH, or set a umask in the trainer's container",
+            fix=_private_file_fix(path),
         )
     code = "stale-handle" if error.errno == errno.ESTALE else "io-error"
     return FileUnreadableError(f"could not read {path}: {_words(error)}", code=code, fix="it is looked at again")
+
+
+def _private_file_fix(path: str) -> str:
+    """Say what opens a file that only its owner can read: in the order of the privilege that it takes."""
+    install = "sudo lorawatch service install"
+    try:
+        owner = pwd.getpwuid(os.stat(path).st_uid).pw_name
+    except (OSError, KeyError):
+        owner = "NAME"
+    as_owner = f"run it as the trainer's user ({install} --user {shlex.quote(owner)}), or "
+    return (
+        "safetensors 0.8 writes mode 0600, against which groups and ACLs do not help: "
+        f"{'' if owner == 'root' else as_owner}let it read the files of every user ({install} --private-files), or "
+        "set a umask in the trainer's container"
+    )
 
 
 def _permission_denied(doing: str, directory: str) -> DestinationDownError:

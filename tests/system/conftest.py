@@ -1,24 +1,20 @@
 """One booted machine for all tests of the service, with lorawatch installed as the README says."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.system import nspawn
 from tests.system.nspawn import Machine
-from tests.system.serving import LORAS, OUTPUTS, PROGRAM, TRAINER, Serving, install_program
+from tests.system.serving import DROP_INS, LORAS, OUTPUTS, PROGRAM, TRAINER, Serving, as_readme, prepare, readme_block
 
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    directory = tmp_path_factory.mktemp("machine")
-    wheel = nspawn.build_wheel(directory)
-    wheels = directory / "wheels"
-    shutil.copytree(nspawn.dependencies(wheel), wheels)
-    with Machine(directory, wheels=wheels) as machine:
-        install_program(machine, wheel)
-        machine.run("useradd", "--create-home", TRAINER)
+    with Machine(tmp_path_factory.mktemp("machine"), wheels=nspawn.wheels()) as machine:
+        prepare(machine)
+        for line in readme_block()[:-1]:
+            as_readme(machine, line)
         yield machine
 
 
@@ -30,5 +26,5 @@ def serving(machine: Machine) -> Iterator[Serving]:
     machine.run("chmod", "0777", LORAS)
     yield Serving(machine)
     machine.run(PROGRAM, "service", "uninstall", "--purge")
-    machine.run("rm", "-rf", "/etc/systemd/system/lorawatch.service.d", "/ai-toolkit", "/comfyui")
+    machine.run("rm", "-rf", DROP_INS, "/ai-toolkit", "/comfyui")
     machine.run("systemctl", "daemon-reload")

@@ -3,10 +3,12 @@
 import base64
 import json
 import os
+import shutil
+import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile, takewhile
-from pathlib import Path
 from typing import Any
 
 from tests.system.nspawn import PATIENCE_SECONDS, PROJECT, WHEELS, Machine, eventually
@@ -16,31 +18,48 @@ LORAS = "/comfyui/models/loras"
 CONFIGURATION = "/etc/lorawatch/config.toml"
 PROGRAM = "/opt/lorawatch/bin/lorawatch"
 TRAINER = "trainer"
-_BUILD = "/root/lorawatch"  # stands for the checkout of the README
+PERSON = "ann"  # who follows the README: no root, but allowed to use sudo
+CHECKOUT = f"/home/{PERSON}/lorawatch"
+DROP_INS = "/etc/systemd/system/lorawatch.service.d"
 
 Entry = dict[str, Any]  # Any: journalctl's JSON
 
 
-def readme_commands() -> list[str]:
-    """Return the commands of the README's section on the service, in their order."""
-    section = (PROJECT / "README.md").read_text().partition("\n## Run it as a service\n")[2]
-    block = takewhile(str.strip, dropwhile(lambda line: not line.startswith("    "), section.splitlines()))
-    return [line.strip() for line in block]
+def readme_section() -> str:
+    """Return the README's section on the service."""
+    return (PROJECT / "README.md").read_text().partition("\n## Run it as a service\n")[2].partition("\n## ")[0]
 
 
-def install_program(machine: Machine, wheel: Path) -> None:
-    """Do what the README says, up to `service install`, with the wheel that its first line builds."""
-    machine.run("mkdir", "-p", f"{_BUILD}/dist")
-    machine.path(f"{_BUILD}/dist/{wheel.name}").write_bytes(wheel.read_bytes())
-    for line in readme_commands():
-        if line.startswith("sudo ") and " service install" not in line:
-            as_readme(machine, line)
+def readme_block() -> list[str]:
+    """Return the lines with which the README begins: the last one is `service install`."""
+    lines = dropwhile(lambda line: not line.startswith("    "), readme_section().splitlines())
+    return [line.strip() for line in takewhile(str.strip, lines)]
 
 
-def as_readme(machine: Machine, line: str) -> str:
-    """Run one line of the README; there is no network, so pip takes what was downloaded before."""
-    offline = ("PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELS}", "PIP_DISABLE_PIP_VERSION_CHECK=1")
-    return machine.run("sh", "-euc", line.removeprefix("sudo "), environ=offline, cwd=_BUILD).stdout
+def prepare(machine: Machine) -> None:
+    """Make the people and the checkout; there is no network, so pip takes what was downloaded before."""
+    for person in (TRAINER, PERSON):
+        machine.run("useradd", "--create-home", "--shell", "/bin/bash", person)
+    machine.run("tee", "/etc/sudoers.d/person", stdin=f"{PERSON} ALL=(ALL) NOPASSWD: ALL\n".encode())
+    offline = f"[global]\nno-index = true\nfind-links = {WHEELS}\ndisable-pip-version-check = true\n"
+    machine.run("tee", "/etc/pip.conf", stdin=offline.encode())
+    strange = shutil.ignore_patterns(".*", "__pycache__", "dist")
+    shutil.copytree(PROJECT, machine.path(CHECKOUT), ignore=strange)
+    machine.run("chown", "-R", f"{PERSON}:", f"/home/{PERSON}")
+
+
+def as_readme(
+    machine: Machine,
+    line: str,
+    *,
+    environ: Sequence[str] = (),
+    through: Sequence[str] = ("bash", "-euc"),
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run a line as the README has it, as a person with sudo, in the checkout."""
+    assert line in readme_section(), f"not in the README: {line}"
+    words = ("runuser", "-u", PERSON, "--", "env", f"HOME=/home/{PERSON}", f"USER={PERSON}", *environ)
+    return machine.run(*words, *through, line, cwd=CHECKOUT, check=check)
 
 
 @dataclass
@@ -61,8 +80,8 @@ class Serving:
 
     def drop_in(self, text: str) -> None:
         """Write a drop-in as a person would with `systemctl edit`."""
-        self.machine.run("mkdir", "-p", "/etc/systemd/system/lorawatch.service.d")
-        self.machine.run("tee", "/etc/systemd/system/lorawatch.service.d/override.conf", stdin=text.encode())
+        self.machine.run("mkdir", "-p", DROP_INS)
+        self.machine.run("tee", f"{DROP_INS}/override.conf", stdin=text.encode())
         self.machine.run("systemctl", "daemon-reload")
 
     def save(self, path: str, content: bytes, *, owner: str = TRAINER, mode: str = "0644") -> None:
@@ -132,3 +151,10 @@ def configuration(*, outputs: str = OUTPUTS, tables: str = "", watch: str = "") 
 def destination(name: str, directory: str, lines: str = "") -> str:
     head = f'[[destinations]]\nname = "{name}"\nkind = "directory"\ndirectory = "{directory}"\n'
     return f"{head}min_free_bytes = 0\n{lines}\n"
+
+
+def render_box(url: str) -> str:
+    """Return a configuration with a server as its only destination, which gets everything in small chunks."""
+    table = f'[[destinations]]\nname = "render-box"\nkind = "comfyui-mcp"\nurl = "{url}"\n'
+    chunks = "direct_limit_bytes = 0\nchunk_bytes = 65536\n"
+    return 'state_directory = "/var/lib/lorawatch"\n' + configuration(tables=table) + chunks

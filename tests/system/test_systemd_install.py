@@ -7,54 +7,119 @@ from pathlib import Path
 import pytest
 
 from tests.factories import lora_bytes
-from tests.system.nspawn import PROJECT, Machine
+from tests.system.nspawn import PROJECT, Machine, eventually
 from tests.system.serving import (
+    CHECKOUT,
     CONFIGURATION,
+    DROP_INS,
     LORAS,
     OUTPUTS,
+    PERSON,
     PROGRAM,
     TRAINER,
     Serving,
     as_readme,
     configuration,
     destination,
-    readme_commands,
 )
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 ONE_KIND = ("--watch", OUTPUTS, "--to", LORAS)
 LORA = lora_bytes(seed=1, size_bytes=200_000)
 MOST_EXPOSURE = 2.0
 
 
-def test_the_readme_s_commands_end_with_a_running_service_that_delivers(serving: Serving) -> None:
-    as_readme(serving.machine, readme_commands()[-1])
-    assert serving.property("ActiveState") == "active"
-    assert serving.property("UnitFileState") == "enabled"
-    assert serving.property("User") == "lorawatch"
-    serving.save(f"{OUTPUTS}/job/cat.safetensors", LORA)
-    serving.wait_for("delivery.delivered", file=f"{OUTPUTS}/job/cat.safetensors")
-    assert serving.contents() == {"cat.safetensors": LORA}
-    assert serving.machine.run("stat", "-c", "%a %U", f"{LORAS}/cat.safetensors").stdout == "664 lorawatch\n"
+# Everything that an installation could touch, with owner, mode, size and time; compiled Python apart.
+_STATE = (
+    "find /etc /opt /usr/local /var/lib/lorawatch /var/log/lorawatch /ai-toolkit /comfyui -name __pycache__ -prune"
+    " -o -printf '%p %u %g %m %s %C@\\n' 2>/dev/null | sort; systemctl show lorawatch -p MainPID -p UnitFileState"
+)
+
+
+def state_of(machine: Machine) -> str:
+    return machine.run("sh", "-c", _STATE).stdout
 
 
 def test_a_dry_run_prints_every_step_and_does_nothing(serving: Serving) -> None:
-    before = serving.machine.run("find", "/etc", "/var/lib", "/opt", "-newermt", "now").stdout
+    before = state_of(serving.machine)
     said = serving.install("--dry-run", *ONE_KIND)
-    for step in ("useradd --system", f"write {CONFIGURATION}", "ProtectSystem=strict", "systemctl enable"):
+    for step in (
+        "useradd --system",
+        f"write {CONFIGURATION}",
+        f'directory = "{LORAS}"',
+        "ProtectSystem=strict",
+        f"ReadWritePaths=-{LORAS}",
+        "check as lorawatch, inside the sandbox",
+        "systemctl enable",
+        "systemctl start",
+    ):
         assert step in said
-    assert f"ReadWritePaths=-{LORAS}" in said
-    assert serving.machine.run("find", "/etc", "/var/lib", "/opt", "-newermt", "now").stdout == before
-    assert serving.property("LoadState") == "not-found"
+    assert state_of(serving.machine) == before
+    by_a_person = serving.machine.run(
+        "runuser", "-u", PERSON, "--", PROGRAM, "service", "install", "--dry-run", *ONE_KIND
+    )
+    assert by_a_person.stdout == said, "to look needs no root"
 
 
-def test_a_second_installation_changes_nothing_and_does_not_restart(serving: Serving) -> None:
-    serving.install(*ONE_KIND)
-    process = serving.property("MainPID")
+def test_a_dry_run_beside_a_running_service_leaves_it_alone_and_shows_no_token(serving: Serving) -> None:
+    table = (
+        '[[destinations]]\nname = "render-box"\nkind = "comfyui-mcp"\nurl = "http://127.0.0.1:9"\ntoken = "S3CRET"\n'
+    )
+    serving.configure(configuration(tables=destination("comfyui", LORAS) + table))
     said = serving.install()
-    assert "write" not in said.replace("writes", "")
-    assert serving.property("MainPID") == process
+    before = state_of(serving.machine)
+    said += serving.install("--dry-run", "--private-files")
+    said += serving.machine.run(PROGRAM, "service", "uninstall", "--purge", "--dry-run").stdout
+    assert state_of(serving.machine) == before
+    assert "CAP_DAC_READ_SEARCH" in said
+    assert "remove /var/lib/lorawatch and everything in it" in said
+    assert "userdel lorawatch" in said
+    assert "S3CRET" not in said
+    assert "S3CRET" in serving.machine.run("cat", CONFIGURATION).stdout
+
+
+def test_without_options_and_configuration_it_takes_what_it_finds(serving: Serving) -> None:
+    serving.install()
+    serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
+    serving.wait_for("delivery.delivered")
+    assert serving.contents() == {"cat.safetensors": LORA}
+
+
+def test_where_there_is_nothing_to_find_it_asks_for_both_and_makes_nothing(serving: Serving) -> None:
+    serving.machine.run("rm", "-rf", "/ai-toolkit", "/comfyui")
+    before = state_of(serving.machine)
+    refused = serving.machine.run(PROGRAM, "service", "install", check=False)
+    assert refused.returncode == 78
+    for option in ("--watch DIR", "--to DIR"):
+        assert option in refused.stderr
+    assert state_of(serving.machine) == before
+
+
+def test_how_the_service_is_is_said_in_words_and_in_the_exit_code(serving: Serving) -> None:
+    def status() -> tuple[int, str]:
+        done = serving.machine.run(PROGRAM, "service", "status", check=False)
+        return done.returncode, done.stdout
+
+    assert status() == (3, "not installed; to do so: sudo lorawatch service install\n")
+    serving.install(*ONE_KIND)
+    eventually(lambda: "watching 1 folder" in status()[1], lambda: str(status()))
+    code, words = status()
+    assert code == 0
+    assert "state:    active (running), enabled at boot" in words
+    assert "user:     lorawatch" in words
+    assert f"drop-in:  {DROP_INS}/10-site.conf" in words
+    serving.systemctl("stop")
+    code, words = status()
+    assert code == 3
+    assert "inactive (dead), enabled at boot" in words
+    serving.configure("[watch]\ndirektories = 1\n")
+    serving.machine.run("systemctl", "start", "lorawatch", check=False)
+    code, words = status()
+    assert code == 3
+    assert "failed (failed)" in words
+    assert "ended:    exit-code 78, a configuration error" in words
+    assert "why:      journalctl -u lorawatch -n 30" in words
 
 
 def test_a_new_destination_is_let_through_the_sandbox_by_installing_again(serving: Serving) -> None:
@@ -129,10 +194,13 @@ def test_a_lora_of_mode_0600_is_named_with_its_cure_and_delivered_after_it(servi
     told = serving.wait_for("file.unreadable", file=path)
     assert told["LORAWATCH_CODE"] == "permission-denied"
     assert told["PRIORITY"] in {"3", "4"}
+    cure = f"sudo lorawatch service install --user {TRAINER}"
+    assert cure in told["MESSAGE"]
     refused = serving.machine.run(PROGRAM, "service", "install", check=False)
     assert refused.returncode == 3
-    assert f"sudo lorawatch service install --user {TRAINER}" in refused.stderr
-    serving.install("--user", TRAINER)
+    assert cure in refused.stderr
+    assert "it goes on as before" in refused.stderr
+    as_readme(serving.machine, "sudo lorawatch service install --user trainer")
     assert serving.property("User") == TRAINER
     serving.wait_for("delivery.delivered", file=path)
     assert serving.contents() == {"private.safetensors": LORA}
@@ -140,14 +208,26 @@ def test_a_lora_of_mode_0600_is_named_with_its_cure_and_delivered_after_it(servi
     assert serving.property("User") == TRAINER, "the choice stays"
 
 
+def test_a_lora_of_mode_0600_is_delivered_after_the_trainer_has_opened_it(serving: Serving) -> None:
+    serving.install(*ONE_KIND)
+    path = f"{OUTPUTS}/private.safetensors"
+    serving.save(path, LORA, mode="0600")
+    serving.wait_for("file.unreadable", file=path)
+    serving.machine.run("runuser", "-u", TRAINER, "--", "sh", "-c", f"chmod a+r {path}")
+    serving.wait_for("delivery.delivered", file=path)
+
+
 def test_a_lora_of_root_s_with_mode_0600_is_delivered_with_the_one_privilege_that_reads(serving: Serving) -> None:
+    serving.install(*ONE_KIND)
     path = f"{OUTPUTS}/roots.safetensors"
     serving.save(path, LORA, owner="root", mode="0600")
-    refused = serving.machine.run(PROGRAM, "service", "install", *ONE_KIND, check=False)
+    told = serving.wait_for("file.unreadable", file=path)
+    refused = serving.machine.run(PROGRAM, "service", "install", check=False)
     assert refused.returncode == 3
-    assert "--private-files" in refused.stderr
-    assert "--user root" not in refused.stderr
-    serving.install("--private-files")
+    for words in (told["MESSAGE"], refused.stderr):
+        assert "sudo lorawatch service install --private-files" in words
+        assert "--user root" not in words
+    as_readme(serving.machine, "sudo lorawatch service install --private-files")
     serving.wait_for("delivery.delivered", file=path)
     assert serving.contents() == {"roots.safetensors": LORA}
     process = Path(f"/proc/{serving.machine.pid}/root/proc/{serving.property('MainPID')}/status").read_text()
@@ -156,24 +236,28 @@ def test_a_lora_of_root_s_with_mode_0600_is_delivered_with_the_one_privilege_tha
     )
 
 
-def test_from_a_home_directory_the_service_gets_a_copy_that_root_owns(serving: Serving) -> None:
+def test_from_pipx_in_a_home_directory_the_service_gets_a_copy_that_root_owns(serving: Serving) -> None:
     machine = serving.machine
     machine.run("mv", "/opt/lorawatch", "/opt/readme")
-    machine.run("sh", "-euc", "python3 -m venv --without-pip /root/.venv && cp -r /opt/readme/lib /root/.venv/")
     try:
-        run_from_home = ("/root/.venv/bin/python", "-m", "lorawatch", "service", "install")
+        machine.run("sh", "-euc", f"pipx install {CHECKOUT}/dist/lorawatch-*.whl")
+        run_from_home = ("/root/.local/bin/lorawatch", "service", "install")
         machine.run(*run_from_home, *ONE_KIND)
         assert serving.property("ActiveState") == "active"
+        assert PROGRAM in serving.property("ExecStart")
         assert machine.run("find", "/opt/lorawatch", "!", "-user", "root").stdout == ""
         serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
         serving.wait_for("delivery.delivered")
         process = serving.property("MainPID")
         machine.run(*run_from_home)
         assert serving.property("MainPID") == process, "the copy is the same: nothing is restarted"
+        machine.run("sh", "-euc", f"pipx install --force {CHECKOUT}/dist/lorawatch-*.whl")
+        assert "outdated: the program has changed" in machine.run(*run_from_home).stdout
+        assert serving.property("MainPID") != process
         machine.run(PROGRAM, "service", "uninstall", "--purge")
         assert machine.run("ls", "/opt").stdout == "readme\n"
     finally:
-        machine.run("sh", "-euc", "rm -rf /root/.venv /opt/lorawatch && mv /opt/readme /opt/lorawatch")
+        machine.run("sh", "-euc", "rm -rf /root/.local /opt/lorawatch && mv /opt/readme /opt/lorawatch")
 
 
 def test_the_installed_unit_is_clean_and_little_exposed(serving: Serving) -> None:
@@ -200,8 +284,9 @@ def test_uninstalling_leaves_state_and_configuration_and_a_purge_does_not(servin
     serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
     serving.wait_for("delivery.delivered")
     serving.drop_in("[Service]\nEnvironment=MINE=1\n")
-    serving.machine.run(PROGRAM, "service", "uninstall")
-    assert serving.property("LoadState") == "not-found"
+    for _ in range(2):  # a second time there is nothing to do, and nothing wrong
+        as_readme(serving.machine, "sudo lorawatch service uninstall")
+        assert serving.property("LoadState") == "not-found"
     mine = "/etc/systemd/system/lorawatch.service.d/override.conf"
     serving.machine.run("ls", CONFIGURATION, "/var/lib/lorawatch/journal.sqlite3", mine)
     serving.install()

@@ -1,22 +1,21 @@
 """The service under a real systemd: start, journal, reload, stop, kill, hang, mount, reboot. Needs root."""
 
 import json
-import re
 import time
 
 import pytest
 
-from tests.factories import broken, lora_bytes
+from tests.factories import lora_bytes
 from tests.system.hanging import Hanging
 from tests.system.nspawn import Machine, eventually
 from tests.system.serving import CONFIGURATION, LORAS, OUTPUTS, Serving, configuration, destination
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 LORA = lora_bytes(seed=2, size_bytes=200_000)
 LARGE_BYTES = 800_000_000  # at 1 GB/s there is time enough to stop in the middle
 # How long the unit of a test allows a hang; half of it makes a hang.
-WATCHDOG_SECONDS = 6
+WATCHDOG_SECONDS = 10
 SHORT_WATCHDOG = f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\nRestartSec=1\n"
 
 
@@ -43,31 +42,21 @@ def test_it_is_active_only_when_it_is_ready(running: Serving) -> None:
     serving.wait_for("daemon.ready", count=2)
 
 
-def test_the_journal_can_be_asked_for_every_field(running: Serving) -> None:
-    serving = running
-    path = f"{OUTPUTS}/job/čat \U0001f431.safetensors"
-    serving.save(path, LORA)
-    serving.save(f"{OUTPUTS}/broken.safetensors", broken("data-cut"))
-    delivered = serving.wait_for("delivery.delivered", file=path, destination="comfyui")
-    assert delivered["MESSAGE"].startswith("delivered")
-    assert delivered["PRIORITY"] == "6"
-    assert delivered["SYSLOG_IDENTIFIER"] == "lorawatch"
-    assert delivered["LORAWATCH_SIZE_BYTES"] == str(len(LORA))
-    assert delivered["CODE_FILE"].endswith(".py")
-    assert delivered["CODE_LINE"].isdecimal()
-    accepted = serving.wait_for("file.accepted", file=path)
-    assert re.fullmatch("[0-9a-f]{64}", accepted["LORAWATCH_SHA256"])
-    assert serving.entries(sha256=accepted["LORAWATCH_SHA256"])
-    rejected = serving.wait_for("file.rejected")
-    assert rejected["PRIORITY"] == "3"
-    assert rejected["LORAWATCH_CODE"] == "truncated"
-
-
 def test_the_status_line_says_how_everything_is(running: Serving) -> None:
+    def is_shown(line: str) -> bool:
+        return running.property("StatusText") == line
+
+    def shown() -> str:
+        return running.property("StatusText")
+
     running.save(f"{OUTPUTS}/cat.safetensors", LORA)
-    running.wait_for("delivery.delivered")
-    wanted = "watching 1 folder · 1 delivered"
-    eventually(lambda: running.property("StatusText") == wanted, lambda: running.property("StatusText"))
+    eventually(lambda: is_shown("watching 1 folder · 1 delivered"), shown)
+    table = '[[destinations]]\nname = "render-box"\nkind = "comfyui-mcp"\nurl = "http://127.0.0.1:9"\n'
+    running.configure(state_of(configuration(tables=destination("comfyui", LORAS) + table)))
+    running.systemctl("reload")
+    running.save(f"{OUTPUTS}/dog.safetensors", LORA)
+    # What was there before the new destination is its backlog: existing = "deliver".
+    eventually(lambda: is_shown("watching 1 folder · 2 waiting for render-box · 2 delivered"), shown)
 
 
 def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one(running: Serving) -> None:
@@ -112,10 +101,8 @@ def test_a_stop_in_the_middle_of_a_copy_is_quick_and_the_next_start_finishes_it(
         return bool(sizes)
 
     eventually(is_copying, serving.story)
-    began = time.monotonic()
     serving.systemctl("stop")
-    assert time.monotonic() - began < 5
-    assert serving.property("Result") == "success"
+    assert serving.property("Result") == "success", "else systemd had to kill it, after TimeoutStopSec="
     assert "large.safetensors" not in serving.machine.run("ls", LORAS).stdout
     serving.systemctl("start")
     serving.wait_for("delivery.delivered", timeout=120)
@@ -175,7 +162,7 @@ def test_a_lane_that_hangs_is_reported_while_the_others_deliver(serving: Serving
 
 
 @pytest.mark.parametrize("is_mount_point_there", [True, False], ids=["mount-point", "below-a-mount-point"])
-def test_a_destination_that_is_mounted_after_the_start_gets_what_waited(
+def test_a_destination_that_is_missing_at_boot_gets_what_waited_once_it_is_mounted(
     serving: Serving, *, is_mount_point_there: bool
 ) -> None:
     point = "/comfyui/disk"
@@ -186,14 +173,14 @@ def test_a_destination_that_is_mounted_after_the_start_gets_what_waited(
     machine.run("install", "-d", "-m", "0777", directory)
     serving.configure(state_of(configuration(tables=destination("comfyui", directory))))
     serving.install()
-    serving.systemctl("stop")
-    machine.run("umount", point)
+    machine.reboot()  # no fstab brings the disk back
     try:
-        serving.systemctl("start")
+        serving.wait_for_state("active")
         serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
         down = serving.wait_for("destination.down", destination="comfyui")
         assert down["LORAWATCH_CODE"] == ("destination-unmounted" if is_mount_point_there else "destination-missing")
         assert machine.run("ls", "-A", point).stdout == ""
+        eventually(lambda: "1 waiting for comfyui" in serving.property("StatusText"), serving.story)
         machine.run("mount", "-t", "tmpfs", "disk", point)
         machine.run("install", "-d", "-m", "0777", directory)
         serving.wait_for("delivery.delivered")

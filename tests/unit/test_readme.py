@@ -25,3 +25,21 @@ def test_exactly_two_fenced_shell_lines_stand_near_the_top_each_alone() -> None:
     assert "lorawatch demo" in blocks[0]
     assert "[dev]" in blocks[1]
     assert "pytest" in blocks[1]
+
+
+def service_commands() -> list[str]:
+    """Return every command of the section on the service: the lines of its blocks, and those in its text."""
+    section = TEXT.partition("\n## Run it as a service\n")[2].partition("\n## ")[0]
+    lines = [line.partition("  #")[0].strip() for line in section.splitlines() if line.startswith("    ")]
+    named = re.findall(r"`((?:sudo|systemctl|lorawatch|journalctl|chmod) [^`]+)`", section)
+    return [*lines, *named]
+
+
+def test_every_command_of_the_section_on_the_service_is_run_by_a_system_test() -> None:
+    commands = service_commands()
+    assert len(commands) > 20
+    tests = (README.parent / "tests/system").glob("test_systemd_*.py")
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in tests)
+    block = commands[:5]  # the systemd tests run these in their order, as the README has them
+    assert block[-1].startswith("sudo lorawatch service install ")
+    assert not [command for command in commands[5:] if command not in sources]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lorawatch.domain.errors import ConfigurationError
-from lorawatch.service_unit import advice, configuration, places, planning, rendering
+from lorawatch.service_unit import advice, checking, configuration, places, planning, rendering
 from lorawatch.service_unit.configuration import Wish
 from lorawatch.service_unit.site import Site
 from lorawatch.service_unit.steps import CopyProgram, Remove, RunCommand, Step, WriteFile
@@ -21,6 +21,7 @@ def site(
     tables: str = "",
     user: str = "lorawatch",
     is_user_there: bool = False,
+    is_group_there: bool = False,
     groups: tuple[str, ...] = (),
     credentials: tuple[str, ...] = (),
     command: str = places.PROGRAM_COMMAND,
@@ -38,6 +39,7 @@ def site(
         user=user,
         group=user,
         is_user_there=is_user_there,
+        is_group_there=is_group_there,
         groups=groups,
         credentials=credentials,
         command=command,
@@ -51,6 +53,10 @@ def site(
 
 def written(steps: list[Step]) -> dict[str, str]:
     return {step.path: step.text for step in steps if isinstance(step, WriteFile)}
+
+
+def commands(steps: list[Step]) -> set[str]:
+    return {step.arguments[0] for step in steps if isinstance(step, RunCommand)}
 
 
 def removed(steps: list[Step]) -> set[str]:
@@ -99,6 +105,7 @@ def test_another_place_for_state_and_log_may_be_written(tmp_path: Path) -> None:
             "",
             "lorawatch",
             "lorawatch",
+            True,
             True,
             (),
             (),
@@ -156,13 +163,13 @@ def test_a_path_that_no_unit_can_hold_is_refused(path: str) -> None:
         rendering.quoted(path)
 
 
-def test_the_service_is_only_restarted_when_something_has_changed() -> None:
-    assert planning.start(has_changed=False)[-1] == RunCommand(("systemctl", "start", places.UNIT))
-    assert planning.start(has_changed=True)[-1] == RunCommand(("systemctl", "restart", places.UNIT))
+def test_the_service_is_only_restarted_when_it_is_outdated() -> None:
+    assert planning.start(is_outdated=False)[-1] == RunCommand(("systemctl", "start", places.UNIT))
+    assert planning.start(is_outdated=True)[-1] == RunCommand(("systemctl", "restart", places.UNIT), is_said=True)
 
 
 def test_a_removal_leaves_what_is_not_the_unit_s_unless_it_is_a_purge() -> None:
-    kept = planning.removal(is_purged=False, is_user_ours=True, is_program_ours=True)
+    kept = planning.removal(is_purged=False, is_user_ours=True, is_group_ours=True, is_program_ours=True)
     assert removed(kept) == {
         places.SITE,
         places.USER,
@@ -171,11 +178,30 @@ def test_a_removal_leaves_what_is_not_the_unit_s_unless_it_is_a_purge() -> None:
         places.DROP_INS,
         places.UNIT_FILE,
     }
-    purged = planning.removal(is_purged=True, is_user_ours=True, is_program_ours=True)
+    purged = planning.removal(is_purged=True, is_user_ours=True, is_group_ours=True, is_program_ours=True)
     assert removed(purged) - removed(kept) == {places.CONFIGURATION, places.STATE, places.LOGS, places.PROGRAM}
-    theirs = planning.removal(is_purged=True, is_user_ours=False, is_program_ours=False)
+    assert {"userdel", "groupdel"} <= commands(purged)
+    theirs = planning.removal(is_purged=True, is_user_ours=False, is_group_ours=False, is_program_ours=False)
     assert places.PROGRAM not in removed(theirs)
-    assert "userdel" not in str(theirs)
+    assert not {"userdel", "groupdel"} & commands(theirs)
+
+
+def test_a_group_that_was_there_before_is_used_and_stays_another_s(tmp_path: Path) -> None:
+    made = planning.installation(site(tmp_path))[0]
+    assert isinstance(made, RunCommand)
+    assert "--user-group" in made.arguments
+    assert places.MADE_WITH_GROUP in made.arguments
+    joined = planning.installation(site(tmp_path, is_group_there=True))[0]
+    assert isinstance(joined, RunCommand)
+    assert joined.arguments[2:4] == ("--gid", "lorawatch")
+    assert places.MADE in joined.arguments
+
+
+@pytest.mark.parametrize("names", [[], ["10-site.conf", "override.conf"], ["zz.conf", "zz~.conf", "a.conf"]])
+def test_the_check_has_the_last_word_whatever_the_drop_ins_are_called(names: list[str]) -> None:
+    ours = checking.name_after(f"/etc/systemd/system/lorawatch.service.d/{name}" for name in names)
+    assert ours.endswith(".conf")
+    assert max([*names, ours]) == ours
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ DESTINATION_CODES = (
     Code(
         "destination-read-only",
         "The destination's disk is mounted read-only. A disk that turned so by itself has errors.",
-        "`sudo mount -o remount,rw MOUNTPOINT`; if it happened by itself look first: `sudo dmesg | tail -50`.",
+        "`sudo mount -o remount,rw MOUNTPOINT`; if it happened by itself look first: `sudo dmesg | tail -50`. "
+        "A directory that was made after the service's start: `sudo systemctl restart lorawatch`.",
     ),
     Code(
         "destination-permission-denied",

@@ -159,7 +159,8 @@ INCOMPLETE_CODES = (
     Code(
         "permission-denied",
         "lorawatch may not look into a directory or read a file there.",
-        "See who may: `namei -l PATH`. Then `sudo setfacl -m u:lorawatch:rx DIRECTORY`, or run as the trainer's user.",
+        "See who may: `namei -l PATH`. A directory: `sudo setfacl -m u:lorawatch:rx DIRECTORY`. A file of mode 0600: "
+        "`sudo lorawatch service install --user TRAINER`, or `--private-files`.",
     ),
     Code(
         "source-changed",
