@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lorawatch.comfyui.client import ComfyUI
-from lorawatch.domain.comfyui import History, Image, NodeError, Prompted
+from lorawatch.comfyui.steps import StepListener
+from lorawatch.domain.comfyui import History, Image, NodeError, Prompted, Queue
 from lorawatch.domain.errors import ComfyUIDownError, WorkflowError
 from lorawatch.domain.ports import Stop
-from lorawatch.workflows.graph import Workflow
+from lorawatch.workflows.graph import Workflow, title_of
 from lorawatch.workflows.models import Choice
 from lorawatch.workflows.picking import Pick
 
@@ -24,39 +25,57 @@ _NODE_IS_MISSING = frozenset({"invalid_prompt", "missing_node_type"})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far ComfyUI is: how many graphs it has to compute before it is certain that ours has its turn."""
+    """How far ComfyUI is: how many graphs may be before ours, or what of ours it computes."""
 
-    waiting_for: int
+    waiting_for: int = 0
+    node: str = ""  # the title of the node that it computes
+    done: int = 0
+    total: int = 0  # of its steps; 0: it does not tell
     is_silent: bool = False  # it does not answer now
 
 
-def queue(comfyui: ComfyUI, workflow: Workflow, pick: Pick) -> str:
-    """Send the workflow to be computed; return its id. Raises WorkflowError if it is refused."""
-    prompted = comfyui.queue_prompt(workflow)
-    if prompted.prompt_id is None:
-        raise _refusal(prompted, pick)
-    return prompted.prompt_id
+def compute(
+    comfyui: ComfyUI, workflow: Workflow, pick: Pick, *, report: Callable[[Progress], None], stop: Stop
+) -> tuple[Image, ...]:
+    """Send the workflow, and return the files that were made, once they are.
+
+    Raises WorkflowError if it is refused, fails, or is lost; ComfyUIError if ComfyUI stays silent for too long.
+    """
+    with StepListener(comfyui.url) as steps:
+        prompted = comfyui.queue_prompt(workflow, client_id=steps.client_id, stop=stop)
+        if prompted.prompt_id is None:
+            raise _refusal(prompted, pick)
+        return _wait(comfyui, prompted.prompt_id, lambda queue: report(_progress(queue, steps, workflow)), stop)
 
 
-def wait(comfyui: ComfyUI, prompt_id: str, *, report: Callable[[Progress], None], stop: Stop) -> tuple[Image, ...]:
-    """Return the files that were made, once they are. Raises WorkflowError if it failed or was lost."""
+def _wait(comfyui: ComfyUI, prompt_id: str, report: Callable[[Queue | None], None], stop: Stop) -> tuple[Image, ...]:
+    """Wait until it has ended; `report` is given the queue, or None while ComfyUI does not answer."""
     silent_since: float | None = None
     while True:
         try:
-            waiting = comfyui.queue(stop=stop)  # before the history: what leaves the queue is there already
+            queue = comfyui.queue(stop=stop)  # before the history: what leaves the queue is there already
             ended = comfyui.history(prompt_id, stop=stop)
             if ended is not None:
                 return _made(ended)
-            if waiting.is_empty:
+            if queue.is_empty:
                 raise _lost(prompt_id)
             silent_since = None
-            report(Progress(waiting.running + waiting.pending - 1))
+            report(queue)
         except ComfyUIDownError:
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > PATIENCE_SECONDS:
                 raise
-            report(Progress(0, is_silent=True))
+            report(None)
         stop.wait(POLL_SECONDS)
+
+
+def _progress(queue: Queue | None, steps: StepListener, workflow: Workflow) -> Progress:
+    if queue is None:
+        return Progress(is_silent=True)
+    step = steps.latest
+    if step is None or step.node_id not in workflow:
+        return Progress(waiting_for=queue.running + queue.pending - 1)
+    return Progress(node=title_of(workflow[step.node_id]), done=step.done, total=step.total)
 
 
 def save(comfyui: ComfyUI, images: tuple[Image, ...], directory: str) -> Iterator[str]:

@@ -138,16 +138,15 @@ def _run(composed: "Composed", output: str) -> None:
         msg = "there is no ComfyUI to run it"
         raise RuntimeError(msg)
     comfyui = composed.comfyui
-    prompt_id = queueing.queue(comfyui, composed.workflow, composed.pick)
     try:
         with _bar() as report:
-            images = queueing.wait(comfyui, prompt_id, report=report, stop=threading.Event())
+            images = queueing.compute(comfyui, composed.workflow, composed.pick, report=report, stop=threading.Event())
         for path in queueing.save(comfyui, images, output):
             typer.echo(options.printable(path))
     except KeyboardInterrupt:
         typer.echo(
-            f"lorawatch: not waiting any more. ComfyUI goes on with {prompt_id} and saves it in its own output"
-            f" directory, below lorawatch/.\n  To stop it: curl -X POST {comfyui.url}/interrupt",
+            "lorawatch: not waiting any more. ComfyUI goes on by itself, and saves what it makes in its own output"
+            f" directory, below lorawatch/.\n  To stop it there, open its queue: {comfyui.url}",
             err=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -178,15 +177,19 @@ def _bar() -> "Iterator[Callable[[Progress], None]]":
         typer.echo(f"lorawatch: computed after {time.monotonic() - started:.0f} s", err=True)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("queued", total=None)
-        yield lambda progress: shown.update(task, description=_words(progress))
+        yield lambda progress: shown.update(
+            task, description=_words(progress), completed=progress.done, total=progress.total or None
+        )
 
 
 def _words(progress: "Progress") -> str:
     if progress.is_silent:
         return "ComfyUI does not answer at the moment"
-    return f"waiting for {progress.waiting_for} before it" if progress.waiting_for else "computing"
+    if progress.node:
+        return f"computing: {progress.node}"
+    return f"queued, with {progress.waiting_for} others" if progress.waiting_for else "computing"

@@ -98,12 +98,12 @@ class ComfyUI:
         route = f"/object_info/{quote(node)}"
         return self._page(route, lambda document: answers.choices_of(document, node, input_name), stop)
 
-    def queue_prompt(self, graph: Mapping[str, object], *, stop: Stop | None = None) -> Prompted:
+    def queue_prompt(self, graph: Mapping[str, object], *, client_id: str = "", stop: Stop | None = None) -> Prompted:
         """Send a graph in API format to be computed; return its id, or why it was refused.
 
-        Not repeated once it was sent: it might be computed twice.
+        Not repeated once it was sent: it might be computed twice. `client_id` is who is told of its steps.
         """
-        body = json.dumps({"prompt": graph}).encode()
+        body = json.dumps({"prompt": graph, **({"client_id": client_id} if client_id else {})}).encode()
         with comfyui_errors():
             answer = self._http.post("/prompt", body, is_repeatable=False, stop=stop)
         if answer.status not in {200, 400}:

@@ -51,15 +51,24 @@ def build(recipe: Recipe, files: Mapping[str, str], loras: Sequence[Lora], wishe
         clip = _apply(nodes, lora, models, clip, wishes.strength)
     if recipe.shift is not None:
         class_type, shift = recipe.shift
-        models = {half: nodes.add(class_type, model=model, shift=shift) for half, model in models.items()}
+        models = {
+            half: nodes.add(class_type, f"Noise schedule {half}".strip(), model=model, shift=shift)
+            for half, model in models.items()
+        }
     positive = nodes.add("CLIPTextEncode", "Prompt", clip=clip, text=wishes.prompt)
     negative = nodes.add("CLIPTextEncode", "Negative prompt", clip=clip, text=wishes.negative)
     if recipe.guidance is not None:
-        positive = nodes.add("FluxGuidance", conditioning=positive, guidance=recipe.guidance)
+        positive = nodes.add("FluxGuidance", "Guidance", conditioning=positive, guidance=recipe.guidance)
     latent = _sample(nodes, recipe, models, _Canvas(positive, negative, _empty(nodes, recipe, wishes)), wishes)
-    images = nodes.add("VAEDecode", samples=latent, vae=vae)
+    images = nodes.add("VAEDecode", "Decoding", samples=latent, vae=vae)
     _save(nodes, recipe, images, wishes.file_prefix)
     return nodes.workflow
+
+
+def title_of(node: Node) -> str:
+    """Return what a person calls a node."""
+    meta = node.get("_meta")
+    return str(meta["title"]) if isinstance(meta, dict) else str(node["class_type"])
 
 
 @dataclass(slots=True)
@@ -68,11 +77,11 @@ class _Nodes:
 
     workflow: Workflow = field(default_factory=dict)
 
-    def add(self, class_type: str, title: str = "", **inputs: Value) -> Link:
+    def add(self, class_type: str, title: str, **inputs: Value) -> Link:
         """Add a node; return its first output."""
         number = str(len(self.workflow) + 1)
         stated = {name: list(value) if isinstance(value, tuple) else value for name, value in inputs.items()}
-        self.workflow[number] = {"class_type": class_type, "inputs": stated, "_meta": {"title": title or class_type}}
+        self.workflow[number] = {"class_type": class_type, "inputs": stated, "_meta": {"title": title}}
         return number, 0
 
 
@@ -195,7 +204,7 @@ def _sample(nodes: _Nodes, recipe: Recipe, models: Mapping[str, Link], canvas: _
 
 def _save(nodes: _Nodes, recipe: Recipe, images: Link, prefix: str) -> None:
     if not recipe.is_video:
-        nodes.add("SaveImage", images=images, filename_prefix=prefix)
+        nodes.add("SaveImage", "Saving", images=images, filename_prefix=prefix)
         return
-    video = nodes.add("CreateVideo", images=images, fps=recipe.frames_per_second)
-    nodes.add("SaveVideo", video=video, filename_prefix=prefix, format="auto", codec="auto")
+    video = nodes.add("CreateVideo", "Video", images=images, fps=recipe.frames_per_second)
+    nodes.add("SaveVideo", "Saving", video=video, filename_prefix=prefix, format="auto", codec="auto")

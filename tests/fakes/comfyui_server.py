@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.fakes.comfyui_nodes import FOLDERS, NODES, Listing, described, refusal
+from tests.fakes.websocket import BINARY, PING, TEXT, accepted, frame
 
 Json = dict[str, Any]
 EXTENSIONS = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".pkl"})
@@ -92,6 +93,8 @@ class ComfyUIServer:
         self.has_experiment = has_experiment
         self.version = version
         self.lacks_nodes = lacks_nodes
+        self.has_websocket = True
+        self.listeners: dict[str, socket.socket] = {}  # client id → its connection
         self.output = Path(output) if output is not None else None  # where pictures go
         self.delay_seconds = 0.0  # before every answer
         self.failing: dict[str, int] = {}  # beginning of a route → the status it is answered with
@@ -177,6 +180,12 @@ class ComfyUIServer:
                 prompt_id, graph = (self.running or self.pending).pop(0)
                 self.history[prompt_id] = self._ended(graph)
 
+    def tell(self, kind: str, **data: object) -> None:
+        """Tell every listener something, after what it has no use for: a ping and a preview picture."""
+        text = json.dumps({"type": kind, "data": data}).encode()
+        for connection in self.listeners.values():
+            connection.sendall(frame(PING, b"?") + frame(BINARY, PNG * 2000) + frame(TEXT, text))
+
     def queue(self, graph: Json) -> str:
         with self.lock:
             prompt_id = str(uuid.uuid4())
@@ -245,7 +254,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self) -> None:
-        self._answer("GET", b"")
+        if self.path.startswith("/ws?") and self.server.owner.has_websocket:
+            self._listen()
+        else:
+            self._answer("GET", b"")
+
+    def _listen(self) -> None:
+        """Take a listener to the steps, until it goes."""
+        owner = self.server.owner
+        self.wfile.write(accepted(self.headers["Sec-WebSocket-Key"]))
+        client_id = parse_qs(urlsplit(self.path).query)["clientId"][0]
+        owner.listeners[client_id] = self.connection
+        self.close_connection = True
+        while self.rfile.read(1):
+            pass
 
     def do_POST(self) -> None:
         self._answer("POST", self.rfile.read(int(self.headers.get("Content-Length") or 0)))

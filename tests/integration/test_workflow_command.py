@@ -495,6 +495,37 @@ def test_run_shows_a_bar_without_colour_where_that_is_asked_for(tmp_path: Path, 
     assert "\x1b[3" not in said  # no colour of any kind
 
 
+def test_run_shows_the_steps_as_comfyui_tells_them(tmp_path: Path, comfyui: ComfyUIServer) -> None:
+    running = waiting(tmp_path, comfyui, on_terminal=True)
+    assert eventually(lambda: bool(comfyui.listeners))
+    sampler = next(number for number, each in comfyui.running[0][1].items() if each["class_type"] == "KSampler")
+    comfyui.tell("progress", node=sampler, value=7, max=20, prompt_id=comfyui.running[0][0])
+    assert eventually(lambda: "computing: Sampler" in running.said() and "7/20" in running.said())
+    comfyui.compute()
+    assert running.end()[0] == 0
+
+
+def test_run_does_without_steps_where_nobody_tells_them(tmp_path: Path, comfyui: ComfyUIServer) -> None:
+    comfyui.has_websocket = False
+    running = waiting(tmp_path, comfyui)
+    comfyui.compute()
+    code, said = running.end()
+    assert code == 0
+    assert "computing" in said
+
+
+def test_run_tells_how_many_are_queued_with_it(tmp_path: Path, comfyui: ComfyUIServer) -> None:
+    comfyui.be_busy(running=1, pending=2)
+    put(comfyui, FLUX_FILES)
+    comfyui.is_holding = True
+    running = Running(tmp_path, str(put_lora(comfyui)), "--comfyui-url", comfyui.url)
+    assert eventually(lambda: "queued, with 3 others" in running.said())
+    with comfyui.lock:
+        comfyui.running, comfyui.pending = [], comfyui.pending[-1:]
+    comfyui.compute()
+    assert running.end()[0] == 0
+
+
 def test_an_interrupt_ends_the_wait_and_leaves_comfyui_at_its_work(tmp_path: Path, comfyui: ComfyUIServer) -> None:
     running = waiting(tmp_path, comfyui)
     running.process.send_signal(signal.SIGINT)
