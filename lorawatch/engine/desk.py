@@ -72,9 +72,10 @@ class VerdictDesk:
         self.announce([result for _, result in recorded])
 
     def _record_all(self, readings: Sequence[Reading]) -> tuple[list[tuple[Accepted, Recorded]], list[Refused]]:
+        """Record the verdicts. A power cut may take them along: the files are then found, and read, once more."""
         recorded: list[tuple[Accepted, Recorded]] = []
         news: list[Refused] = []
-        with self._journal.write() as connection:
+        with self._journal.write(is_durable=False) as connection:
             for reading in readings:
                 if isinstance(reading, Accepted):
                     result = record_accepted(connection, reading, self._routes, self._settings, now=self._now())

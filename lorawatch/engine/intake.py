@@ -34,6 +34,8 @@ MOST_HINTS = 20_000  # beyond this a full scan is cheaper and complete; inotify'
 # A new name is nearly always closed by its writer at once or written for a while: looking right away helps neither.
 CREATED_PATIENCE_SECONDS = 0.05
 GROUP = 256  # messages handled, and verdicts recorded, together
+# In a burst, what comes within this time is looked at, recorded and handed on together.
+GATHER_SECONDS = 0.02
 JOURNAL_RETRY_SECONDS = 5.0
 
 
@@ -217,6 +219,8 @@ class Intake:
         messages: list[_Message] = []
         try:
             messages.append(self._mailbox.get(timeout=min(max(patience, 0.0), SUPERVISE_SECONDS)))
+            if self._pool.is_busy:  # nobody waits for us: more comes meanwhile, and is handled at the price of one
+                self._stop.wait(GATHER_SECONDS)
             while len(messages) < GROUP:
                 messages.append(self._mailbox.get_nowait())
         except queue.Empty:

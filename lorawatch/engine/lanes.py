@@ -170,7 +170,7 @@ class Lane:
             return []
         limit = self._route.destination.group_size
         staged = self._gather(limit) if self._is_express else carrier.staged.newest(self._route.name, limit=MOST_STAGED)
-        with journal.write() as connection:
+        with journal.write(is_durable=False) as connection:  # a claim is worth nothing after a power cut
             if staged and self._is_express:
                 group = deliveries.claim(
                     connection, staged, now=carrier.now(), lease_seconds=LEASE_SECONDS, owner=self._owner

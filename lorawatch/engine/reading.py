@@ -197,6 +197,11 @@ class ReaderPool:
         """Have a candidate read."""
         self._tickets.put(candidate)
 
+    @property
+    def is_busy(self) -> bool:
+        """Return whether every reader has more to do when it is done with what it has in hand."""
+        return self._tickets.is_anything_waiting
+
     def stop(self, *, deadline: Callable[[], float]) -> bool:
         """End the threads after what they are doing now; return whether all ended, and none hangs in a call."""
         self._tickets.close()

@@ -52,6 +52,11 @@ class Tickets:
                 self._changed.wait()
         return None
 
+    @property
+    def is_anything_waiting(self) -> bool:
+        """Return whether more is to be read than the readers have in hand."""
+        return any(self._heaps.values())
+
     def close(self) -> None:
         """Let every reader end; what was not taken is found again by the next scan."""
         with self._changed:

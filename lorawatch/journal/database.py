@@ -141,8 +141,7 @@ class Database:
             self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
-        # FULL: what is recorded survives a power cut; measured 0.18 ms a commit, and bursts commit as groups.
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a durable transaction asks for more, see _synchronous
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
@@ -244,15 +243,18 @@ def _not_permitted(path: str, act: str) -> JournalError:
 
 @contextmanager
 def _synchronous(connection: sqlite3.Connection, *, is_full: bool) -> Iterator[None]:
-    """Leave out the fsync of the next transaction where it is not needed: measured 4.5 against 0.03 ms."""
-    if is_full:
+    """Flush the next transaction to the disk only where that is needed: measured 4.5 against 0.03 ms.
+
+    On ext4 that flush also waits for every staged copy that is not on the disk yet, whoever writes it.
+    """
+    if not is_full:
         yield
         return
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA synchronous = FULL")
     try:
         yield
     finally:
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Named queries on files and artifacts: what is known of each path. Called by intake, inside its transactions."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lorawatch.domain.model import Artifact, Facts, Version
 from lorawatch.journal.rows import (
     ARTIFACT_COLUMNS,
+    SIGNED_END,
     Connection,
     artifact_from,
     facts_to_text,
@@ -22,6 +24,7 @@ _HAS_COME_BACK = """
 """
 
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # those of os.fsencode
 MOST_FETCHED = 4000  # of one directory: a megabyte, whatever the directory holds
 
 
@@ -100,10 +103,12 @@ class Settled:
         if known is None:
             names = [os.fsencode(sighting[0]) for sighting in sightings]
             known = set(self._rows(directory, f"AND name IN ({','.join('?' * len(names))})", *names))
+        # In this loop a call of a Python function would be felt: it runs a hundred thousand times at a start.
         return {
             name
             for name, inode, size_bytes, mtime_ns, _ in sightings
-            if (os.fsencode(name), signed(inode), size_bytes, mtime_ns) in known
+            if (name.encode(_ENCODING, _ERRORS), inode if inode < SIGNED_END else signed(inode), size_bytes, mtime_ns)
+            in known
         }
 
     def _rows(self, directory: str, condition: str, *names: bytes) -> list[tuple[bytes, int, int, int]]:

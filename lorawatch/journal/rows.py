@@ -9,6 +9,7 @@ from typing import Any
 from lorawatch.domain.model import Artifact, Delivery, DeliveryState, Facts, Finding, Version
 
 _INODE_WRAP = 1 << 64
+SIGNED_END = 1 << 63  # from here on an integer does not fit into SQLite's
 _FACT_NAMES = frozenset(field.name for field in dataclasses.fields(Facts))
 
 
@@ -24,7 +25,7 @@ def seconds(at_ms: int | None) -> float | None:
 
 def signed(inode: int) -> int:
     """Return an inode as SQLite can store it: 64 bits, signed."""
-    return inode - _INODE_WRAP if inode >= _INODE_WRAP >> 1 else inode
+    return inode - _INODE_WRAP if inode >= SIGNED_END else inode
 
 
 def version_of(inode: int, size_bytes: int, mtime_ns: int) -> Version:
