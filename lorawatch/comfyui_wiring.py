@@ -12,7 +12,7 @@ from functools import partial
 from lorawatch.config import ComfyUIMcpDestinationConfig, DestinationConfig
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.domain.policy import RetrySettings
-from lorawatch.domain.ports import ComfyUIApi, Destination
+from lorawatch.domain.ports import ComfyUIApi, Destination, Toucher
 from lorawatch.engine.comfyui_watch import ComfyUIWatch
 from lorawatch.engine.settings import ComfyUILink, Route
 from lorawatch.journal.database import Database
@@ -40,7 +40,7 @@ def link_of(
         refresh=config.refresh,
         refresh_wait_seconds=config.refresh_wait_seconds,
         directories=tuple(directories),
-        toucher=destination if isinstance(destination, DirectoryDestination) else None,
+        toucher=destination if isinstance(destination, Toucher) else None,
         has_same_times=is_directory and all(is_local(directory) for directory in directories),
     )
 

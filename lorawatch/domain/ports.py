@@ -232,6 +232,7 @@ class SidecarWriter(Protocol):
         """
 
 
+@runtime_checkable
 class Toucher(Protocol):
     """A destination whose directories can be given the present time, for who knows their lists by their times."""
 

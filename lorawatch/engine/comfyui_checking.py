@@ -40,7 +40,7 @@ class _Answer:
     delivery: Delivery | None = None
     shown: Shown | None = None
     trouble: Trouble | None = None
-    is_stale: bool = False  # the file is there, and ComfyUI's list may just be old
+    is_stale: bool = False  # the file is there, and its directories are to be touched: the list may just be old
 
 
 @dataclass(slots=True)
@@ -109,35 +109,32 @@ class ListingCheck:
         kind = delivery.artifact.facts.kind
         if kind in listing.UNREAD_KINDS:
             return _Answer(row)
-        is_there, there = self._what_stands(route, row)
+        # Only where our times mean something to ComfyUI is the file looked at first: elsewhere that takes a call.
+        is_there, there = self._what_stands(route, row) if link.has_same_times else (None, None)
         folders = [questions.folder(name) for name in listing.FOLDERS_OF_KIND.get(kind, listing.OTHER_FOLDERS)]
         shown = _shown_in(folders, delivery, link, there)
         if shown is not None and not shown.is_other:
             trouble = self._confirm(questions, folders, delivery, shown)
-            if trouble is None:
-                return _Answer(row, delivery, shown)
-            return _Answer(row, delivery, trouble=trouble)
+            return _Answer(row, delivery, None if trouble else shown, trouble)
+        is_touched = link.toucher is not None and row.asked + 1 == TOUCH_AFTER
+        if is_there is None and (is_touched or row.state == "not-listed"):
+            is_there, _ = self._what_stands(route, row)
         if is_there is False:
             return _Answer(row)
-        is_stale = there is not None
         if shown is not None:
-            return _Answer(row, delivery, trouble=listing.why_other(row.remote_name, shown), is_stale=is_stale)
-        return _Answer(
-            row, delivery, trouble=self._why_missing(questions, folders, row, delivery, route), is_stale=is_stale
-        )
+            trouble = listing.why_other(row.remote_name, shown)
+        else:
+            trouble = self._why_missing(questions, folders, row, delivery, route)
+        return _Answer(row, delivery, trouble=trouble, is_stale=is_touched and is_there is True)
 
-    def _what_stands(self, route: Route, row: Listing) -> tuple[bool | None, RemoteFile | None]:
-        """Return whether the file is still there (None: not asked), and what stands there if it is on this machine.
-
-        A server is asked only when ComfyUI has missed the name for long: its answers take time.
-        """
-        if _link_of(route).toucher is None and row.state != "not-listed":
-            return None, None
+    @staticmethod
+    def _what_stands(route: Route, row: Listing) -> tuple[bool | None, RemoteFile | None]:
+        """Return whether the file is still there, and what stands there; None: that cannot be told now."""
         try:
             there = route.destination.find(row.remote_name)
         except DestinationError:
             return None, None  # its lane says so
-        return there is not None, there if _link_of(route).toucher is not None else None
+        return there is not None, there
 
     def _confirm(
         self, questions: _Round, folders: Sequence[Folder], delivery: Delivery, shown: Shown
@@ -208,9 +205,7 @@ class ListingCheck:
         for number, route in self._routes.items():
             toucher = _link_of(route).toucher
             names = [
-                answer.row.remote_name
-                for answer in answers
-                if answer.row.destination_id == number and answer.is_stale and answer.row.asked + 1 == TOUCH_AFTER
+                answer.row.remote_name for answer in answers if answer.row.destination_id == number and answer.is_stale
             ]
             if toucher is None or not names:
                 continue
@@ -257,7 +252,7 @@ def _shown_in(
             delivery.remote_name,
             directories=link.directories,
             size_bytes=delivery.artifact.version.size_bytes,
-            there=there if link.has_same_times else None,
+            there=there,
         )
         for folder in folders
     ]

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
@@ -13,31 +13,7 @@ from lorawatch.domain.model import RemoteFile
 from lorawatch.domain.ports import Consignment, Destination, StagedCopy
 from tests.contract.bench import ONE, TWO, NeverStop, Sender, Shelf, delivered, ignore, prepare
 from tests.contract.destination_suite import DestinationSuite
-
-
-class DirectoryShelf:
-    def __init__(self, root: str) -> None:
-        self.root = root
-
-    def names(self) -> Sequence[str]:
-        return os.listdir(self.root)
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            with open(os.path.join(self.root, name), "rb") as file:
-                return file.read()
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-
-    def put(self, name: str, content: bytes) -> None:
-        with open(os.path.join(self.root, name), "xb") as file:
-            file.write(content)
-
-    def put_link(self, name: str, target: str) -> None:
-        os.symlink(target, os.path.join(self.root, name))
-
-    def take(self, name: str) -> None:
-        os.unlink(os.path.join(self.root, name))
+from tests.contract.touching import DirectoryShelf, TouchingSuite
 
 
 def open_directory(root: str, **changes: int) -> DirectoryDestination:
@@ -51,7 +27,7 @@ def stage(destination: DirectoryDestination, consignment: Consignment) -> Staged
         return destination.stage(file.fileno(), size_bytes=size_bytes, progress=ignore, stop=NeverStop())
 
 
-class TestDirectoryDestination(DestinationSuite):
+class TestDirectoryDestination(TouchingSuite, DestinationSuite):
     @pytest.fixture
     def root(self, tmp_path_factory: pytest.TempPathFactory) -> str:
         return str(tmp_path_factory.mktemp("loras"))

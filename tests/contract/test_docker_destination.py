@@ -12,7 +12,7 @@ from lorawatch.domain.ports import Destination
 from lorawatch.transport import holding
 from tests.contract.bench import ONE, Sender, Shelf, delivered, prepare
 from tests.contract.destination_suite import DestinationSuite
-from tests.contract.test_directory_destination import DirectoryShelf
+from tests.contract.touching import DirectoryShelf, TouchingSuite
 from tests.docker_engine import LORAS, Engine
 
 pytestmark = pytest.mark.system
@@ -26,7 +26,7 @@ def open_docker(engine: Engine, **keys: object) -> Destination:
     return from_config(DockerDestinationConfig.model_validate(settings), instance=INSTANCE)
 
 
-class DockerSuite(DestinationSuite):
+class DockerSuite(TouchingSuite, DestinationSuite):
     """A container of some kind, and in it a directory for each test."""
 
     image = "busybox"

@@ -158,36 +158,29 @@ def test_a_destination_within_the_models_directory_is_known_by_its_relative_path
         assert listed["listed_as"] == "mine/flux.1/cat.safetensors"
 
 
-def test_another_file_of_the_name_is_not_taken_for_the_delivered_one(scene: Scene, server: ComfyUIServer) -> None:
+def test_another_file_of_the_name_is_not_taken_for_the_delivered_one_nor_one_that_cannot_be_read(
+    scene: Scene, server: ComfyUIServer
+) -> None:
     first = scene.tmp_path / "first-path"
     first.mkdir()
-    (first / "cat.safetensors").write_bytes(small_lora()[:-8])
+    (first / "short.safetensors").write_bytes(small_lora()[:-8])
+    (first / "old.safetensors").write_bytes(small_lora(9))
+    os.utime(first / "old.safetensors", (1_700_000_000, 1_700_000_000))
     server.folders["loras"].paths.insert(0, str(first))
+    server.failing["/view_metadata/loras?filename=locked"] = 500
     with daemon_for(scene, server) as daemon:
-        save_in_place(scene.outputs / "cat.safetensors", small_lora())
-        missing = daemon.wait_for("comfyui.not_listed")
-        assert missing["code"] == "comfyui-other-file"
-        assert "bytes" in missing["reason"]
-
-
-def test_a_file_of_the_name_and_size_but_another_time_is_another(scene: Scene, server: ComfyUIServer) -> None:
-    first = scene.tmp_path / "first-path"
-    first.mkdir()
-    (first / "cat.safetensors").write_bytes(small_lora(9))
-    os.utime(first / "cat.safetensors", (1_700_000_000, 1_700_000_000))
-    server.folders["loras"].paths.insert(0, str(first))
-    with daemon_for(scene, server) as daemon:
-        save_in_place(scene.outputs / "cat.safetensors", small_lora())
-        missing = daemon.wait_for("comfyui.not_listed")
-        assert missing["code"] == "comfyui-other-file"
-        assert "older file of the same size" in missing["reason"]
-
-
-def test_a_file_that_comfyui_lists_but_cannot_read_is_told(scene: Scene, server: ComfyUIServer) -> None:
-    server.failing["/view_metadata"] = 500
-    with daemon_for(scene, server) as daemon:
-        save_in_place(scene.outputs / "cat.safetensors", small_lora())
-        assert daemon.wait_for("comfyui.not_listed")["code"] == "comfyui-unreadable"
+        for number, stem in enumerate(("short", "old", "locked", "fine")):
+            save_in_place(scene.outputs / f"{stem}.safetensors", small_lora(number))
+        daemon.wait_for("comfyui.listed", remote_name="fine.safetensors")
+        short = daemon.wait_for("comfyui.not_listed", remote_name="short.safetensors")
+        assert short["code"] == "comfyui-other-file"
+        assert "bytes" in short["reason"]
+        old = daemon.wait_for("comfyui.not_listed", remote_name="old.safetensors")
+        assert old["code"] == "comfyui-other-file"
+        assert "older file of the same size" in old["reason"]
+        locked = daemon.wait_for("comfyui.not_listed", remote_name="locked.safetensors")
+        assert locked["code"] == "comfyui-unreadable"
+        assert len(daemon.of("comfyui.listed")) == 1
 
 
 def test_without_the_experimental_list_the_probe_is_asked(scene: Scene, server: ComfyUIServer) -> None:

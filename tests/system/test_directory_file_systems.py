@@ -14,7 +14,8 @@ from lorawatch.domain.errors import DestinationDownError
 from lorawatch.domain.model import RemoteFile
 from lorawatch.transport.copying import copy_verified
 from tests.contract.bench import LARGE, ONE, TWO, NeverStop, Sender, Shelf, delivered, ignore, only_whole_files, prepare
-from tests.contract.test_directory_destination import DirectoryShelf, open_directory
+from tests.contract.test_directory_destination import open_directory
+from tests.contract.touching import DirectoryShelf
 
 pytestmark = pytest.mark.system
 

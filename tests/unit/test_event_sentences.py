@@ -135,3 +135,15 @@ def test_a_path_that_the_reason_names_is_not_named_twice() -> None:
 def test_a_traceback_is_not_shown_to_a_person() -> None:
     told = said(Event.LANE_CRASHED, destination="comfyui", reason="KeyError: 'x'", traceback="Traceback (most recent")
     assert told == "crashed the lane to comfyui: KeyError: 'x'"
+
+
+def test_what_comfyui_was_told_of_names_the_first_of_many() -> None:
+    told = said(Event.COMFYUI_REFRESHED, destination="comfyui", remote_names=["cat.safetensors"])
+    assert told == "refreshed cat.safetensors: ComfyUI has dropped the old weights and loads the new"
+    told = said(Event.COMFYUI_REFRESHED, destination="comfyui", remote_names=["a", "b", "c"])
+    assert told.startswith("refreshed a and 2 others: ")
+
+
+def test_a_comfyui_that_is_down_holds_nothing_up() -> None:
+    told = said(Event.COMFYUI_DOWN, url="http://x", code="comfyui-unreachable", reason="GET http://x: refused", fix="y")
+    assert told.startswith("down ComfyUI: GET http://x: refused (comfyui-unreachable). To do: y. Deliveries go on")

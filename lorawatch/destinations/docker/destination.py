@@ -13,9 +13,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from lorawatch.destinations.docker.reach import BrokenOffError, Freight, Landed, Naming, Reach
+from lorawatch.destinations.docker.reach import BrokenOffError, Freight, Landed, Naming, Place, Reach
 from lorawatch.domain.errors import (
     DeliveryDelayedError,
     DestinationDownError,
@@ -30,19 +29,6 @@ from lorawatch.transport import holding
 from lorawatch.transport.files import blocks_of, open_source, require_version, sha256_of
 
 MOST_SLOTS = 64  # of temporary names that are used again; more than there are lanes
-
-
-class Place(Protocol):
-    """A container or a volume."""
-
-    words: str
-    why_archive: str | None
-
-    def reach(self) -> Reach:
-        """Return the way to its files now. Raises DestinationDownError."""
-
-    def explain(self, error: BrokenOffError) -> DestinationError:
-        """Return why a call was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +120,13 @@ class DockerDestination:
         except BaseException:
             self._discard(staged.path)
             raise
+
+    def touch(self, remote_names: Sequence[str]) -> None:
+        """Give the directories that lead to these names the present time: a file is created and removed in each."""
+        folders = {self._root, *(folder for name in remote_names for folder in self._folders_of(name))}
+        with self._reaching() as reach:
+            for folder in sorted(folders):
+                reach.look(self._root, (), trial=self._path_in(folder))
 
     def remove(self, remote: RemoteFile) -> bool:
         """Remove the file if nobody has changed or replaced it since; return whether it was removed."""

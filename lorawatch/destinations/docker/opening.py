@@ -77,6 +77,10 @@ class VolumeDestination:
         """Write a small file the way a model is delivered."""
         return self._way().write_beside(name, content, replaces=replaces)
 
+    def touch(self, remote_names: Sequence[str]) -> None:
+        """Give the directories that lead to these names the present time."""
+        self._way().touch(remote_names)
+
     def remove(self, remote: RemoteFile) -> bool:
         """Remove the file if nobody has changed it since."""
         return self._way().remove(remote)

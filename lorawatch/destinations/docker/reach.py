@@ -125,6 +125,19 @@ class Reach(Protocol):
         """Remove temporary files."""
 
 
+class Place(Protocol):
+    """A container or a volume."""
+
+    words: str
+    why_archive: str | None
+
+    def reach(self) -> Reach:
+        """Return the way to its files now. Raises DestinationDownError."""
+
+    def explain(self, error: BrokenOffError) -> DestinationError:
+        """Return why a call was cut off."""
+
+
 def error_from_words(words: str, *, doing: str, where: str) -> DestinationError:
     """Return what the words of a tool mean. `where` says which place cannot be written to."""
     lowered = words.lower()
