@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from lorawatch import __version__
-from lorawatch.cli import checking, demonstrating, initialising, retrying, running, sending, service, status, workflow
+from lorawatch.cli import (
+    checking,
+    demonstrating,
+    doctoring,
+    initialising,
+    retrying,
+    running,
+    sending,
+    service,
+    status,
+    workflow,
+)
 
 program = typer.Typer(
     name="lorawatch",
@@ -33,6 +44,7 @@ def _options(
 for command in (
     demonstrating.demo,
     initialising.init,
+    doctoring.doctor,
     running.run,
     running.once,
     checking.check,

@@ -34,6 +34,22 @@ def files_of(document: object) -> list[ListedFile]:
     ]
 
 
+def folders_of(document: object, folder: str) -> list[str]:
+    """Return the directories of a models folder, from /experiment/models."""
+    return [
+        path
+        for entry in (document if isinstance(document, list) else [])
+        if isinstance(entry, dict) and entry.get("name") == folder
+        for path in (entry.get("folders") or [])
+        if isinstance(path, str)
+    ]
+
+
+def entries_of(document: object) -> dict[str, object]:
+    """Return the entries of /history as they are."""
+    return {key: value for key, value in document.items() if isinstance(key, str)} if isinstance(document, dict) else {}
+
+
 def queue_of(document: object) -> Queue:
     """Return the state of /queue, or of /prompt, which tells the sum alone."""
     if isinstance(document, dict):

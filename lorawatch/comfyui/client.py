@@ -51,6 +51,10 @@ class ComfyUI:
         """Return the files in a models folder with size and time; None if it cannot tell, or knows no such folder."""
         return self._page(f"/experiment/models/{quote(folder)}", answers.files_of, stop)
 
+    def folders(self, folder: str, *, stop: Stop | None = None) -> list[str]:
+        """Return the directories behind a models folder, as ComfyUI sees them; none if it does not tell."""
+        return self._page("/experiment/models", lambda document: answers.folders_of(document, folder), stop) or []
+
     def can_choose_lora(self, name: str, *, stop: Stop | None = None) -> bool | None:
         """Return whether a graph may name this LoRA. It is asked by a graph that is always refused, so nothing runs.
 
@@ -114,6 +118,10 @@ class ComfyUI:
         """Return how a graph ended; None while it waits or runs."""
         route = f"/history/{quote(prompt_id)}"
         return self._page(route, lambda document: answers.history_of(document, prompt_id), stop)
+
+    def recent(self, most: int, *, stop: Stop | None = None) -> dict[str, object]:
+        """Return the latest graphs that have ended, the oldest first, as ComfyUI keeps them."""
+        return self._page(f"/history?max_items={most}", answers.entries_of, stop) or {}
 
     def view(self, image: Image, sink: Callable[[bytes], object], *, stop: Stop | None = None) -> None:
         """Hand a picture over piece by piece; memory never holds it."""

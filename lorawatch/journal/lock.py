@@ -43,6 +43,17 @@ class StateLock:
             self._descriptor = None
 
 
+def owner_of(directory: str) -> int | None:
+    """Return the process number of the daemon that holds the lock; None without one, or where it cannot be asked."""
+    if not is_locked(directory):
+        return None
+    try:
+        with open(os.path.join(directory, "lock"), encoding="ascii", errors="replace") as file:
+            return int(file.read(32))
+    except (OSError, ValueError):
+        return None
+
+
 def is_locked(directory: str) -> bool:
     """Return whether a daemon runs on this state directory; changes nothing, and False where it cannot be asked."""
     try:

@@ -54,7 +54,7 @@ def _configuration(site: Site) -> Iterator[Step]:
     yield MakeDirectory(places.CONFIGURATION)
     yield MakeDirectory(places.CREDENTIALS, mode=0o700)
     # A token may stand in it: for root and the service's group only.
-    yield WriteFile(f"{places.CONFIGURATION}/config.toml", site.config_text, mode=0o640, group=site.group)
+    yield WriteFile(places.CONFIG_FILE, site.config_text, mode=0o640, group=site.group)
     if not is_below(site.config.state_directory, places.STATE):
         yield MakeDirectory(site.config.state_directory, mode=0o750, owner=site.user, group=site.group)
 

@@ -1,7 +1,8 @@
 """What can the service's user really do? Runs inside the service's sandbox: `python -m lorawatch.service_unit.probe`.
 
-checking.py starts it there. It reads a JSON document from stdin, `{"read": [...], "write": [...]}`, and writes one to
-stdout: a list of obstacles. It never reads a file's content and leaves nothing behind.
+checking.py starts it there, and `doctor` as that user, with the text of this module alone: it imports nothing of ours.
+It reads a JSON document from stdin, `{"read": [...], "write": [...]}`, and writes one to stdout: a list of obstacles.
+It never reads a file's content and leaves nothing behind.
 """
 
 import errno

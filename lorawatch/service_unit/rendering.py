@@ -56,7 +56,7 @@ def _site_lines(site: Site) -> Iterator[str]:
     if site.command != places.PROGRAM_COMMAND:
         yield "# Where the program is."
         yield "ExecStart="
-        yield f"ExecStart={site.command} run --config {places.CONFIGURATION}/config.toml"
+        yield f"ExecStart={site.command} run --config {places.CONFIG_FILE}"
 
 
 def _relaxed(site: Site) -> Iterator[str]:

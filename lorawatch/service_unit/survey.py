@@ -33,7 +33,7 @@ class Request:
 def survey(request: Request) -> Site:
     """Return the site. Raises ConfigurationError and LorawatchError."""
     config, text = configuration.choose(request.wish)
-    user = request.user or _user_before()
+    user = request.user or installed_user()
     is_copied = not program.is_open_to_all()
     account = _account(user)
     group = places.SERVICE_USER if account is None else grp.getgrgid(account.pw_gid).gr_name
@@ -130,7 +130,8 @@ def _credentials(config: Config) -> Iterator[str]:
     return (name for name in names if os.path.isfile(os.path.join(places.CREDENTIALS, name)))
 
 
-def _user_before() -> str:
+def installed_user() -> str:
+    """Return as whom the service of the last installation runs; its own user if there was none."""
     try:
         with open(places.USER, encoding="utf-8") as file:
             found = re.search(r"^User=(\S+)$", file.read(), re.MULTILINE)

@@ -178,7 +178,7 @@ class ComfyUIServer:
         with self.lock:
             while self.running or self.pending:
                 prompt_id, graph = (self.running or self.pending).pop(0)
-                self.history[prompt_id] = self._ended(graph)
+                self.history[prompt_id] = {"prompt": [0, prompt_id, graph, {}, []], **self._ended(graph)}
 
     def tell(self, kind: str, **data: object) -> None:
         """Tell every listener something, after what it has no use for: a ping and a preview picture."""
@@ -317,7 +317,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _experiment(self, parts: list[str], _: bytes) -> None:
         owner = self.server.owner
-        if owner.has_experiment and len(parts) == 2 and parts[1] in owner.folders:
+        if owner.has_experiment and len(parts) == 1:
+            self._json([{"name": name, "folders": folder.paths} for name, folder in owner.folders.items()])
+        elif owner.has_experiment and len(parts) == 2 and parts[1] in owner.folders:
             self._json(owner.folders[parts[1]].files())
         else:
             self._missing(parts, b"")

@@ -59,15 +59,15 @@ class Speech:
 
 def detect(http: HttpClient, api: str) -> Speech:
     """Return the dialect of a server; `api` names one, or is "auto". Raises CallError."""
-    version, told = version_of(http), frozenset(_tools_told(http))
+    version, told = version_of(http), frozenset(tools_told(http))
     weaker: list[Speech] = []
     for dialect in DIALECTS if api == "auto" else (BY_API[api],):
         route = _route_of(http, dialect)
         if route is None:
             continue
-        if dialect.chunks is not None and _has(http, route, dialect.chunks.append, told):
+        if dialect.chunks is not None and has_tool(http, route, dialect.chunks.append, told):
             return Speech(dialect, route, has_chunks=True, version=version)
-        if _has(http, route, dialect.direct, told):
+        if has_tool(http, route, dialect.direct, told):
             weaker.append(Speech(dialect, route, has_chunks=False, version=version))
     if not weaker:
         msg = f"{http.url} knows no tool with which a LoRA could be uploaded" + (
@@ -107,7 +107,7 @@ def _route_of(http: HttpClient, dialect: Dialect) -> Route | None:
     return None
 
 
-def _has(http: HttpClient, route: Route, tool: Tool, told: frozenset[str]) -> bool:
+def has_tool(http: HttpClient, route: Route, tool: Tool, told: frozenset[str]) -> bool:
     """Return whether the server has a tool, also one that it does not tell about."""
     if tool.name in told:
         return True
@@ -129,7 +129,7 @@ def _reaction(http: HttpClient, route: Route, tool: Tool, words: Mapping[str, ob
     return None, ""
 
 
-def _tools_told(http: HttpClient) -> Iterator[str]:
+def tools_told(http: HttpClient) -> Iterator[str]:
     """Yield the names on the pages that list tools; whatever form these have."""
     for path in TOOL_PAGES:
         yield from _names_in(_page(http, path))
