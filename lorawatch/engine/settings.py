@@ -8,7 +8,7 @@ from lorawatch.domain.planning import CheckpointPolicy
 from lorawatch.domain.ports import Destination, SidecarWriter, Stager, Toucher
 
 # Files below this never wait behind larger ones: readers and lanes keep a place free for them. Most LoRAs are
-# between 18 and 300 MB (FACTS §12 measures 150 MB); full fine-tunes and video models are above.
+# between 18 and 300 MB; full fine-tunes and video models are above.
 SMALL_BYTES = 256 << 20
 
 

@@ -151,7 +151,7 @@ class Database:
             chr(b) if 32 < b < 127 and chr(b) not in "%?#" else f"%{b:02x}" for b in os.fsencode(self.path)
         )
         # Without a -wal file it was closed cleanly, and nobody writes. An ordinary read would make that file: it
-        # would be left behind, and another user than the owner may not (FACTS §10).
+        # would be left behind, and another user than the owner may not.
         option = "mode=ro" if os.path.exists(self.path + "-wal") else "mode=ro&immutable=1"
         connection = sqlite3.connect(f"file:{quoted}?{option}", uri=True, isolation_level=None, check_same_thread=False)
         try:
