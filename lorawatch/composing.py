@@ -111,9 +111,10 @@ def _family_of(located: Located, wanted: str | None) -> str:
         raise WorkflowError(f"{name} is of kind {facts.kind}, not a LoRA", code="not-a-lora")
     family = facts.family if wanted is None else _chosen(name, facts, wanted)
     if family is None and facts.families:
+        possible = [each for each in facts.families if recipes_for(each)]
         raise WorkflowError(
             f"{name} may be for {' or '.join(facts.families)}: its layers do not tell which",
-            fix=f"say which with --family {facts.families[0]}",
+            fix=f"if it is for that one, say so with --family {' or --family '.join(possible)}" if possible else "",
         )
     if family is None:
         raise WorkflowError(

@@ -107,9 +107,8 @@ def _create(directory: str, name: str) -> tuple[str, int]:
 
 def _made(ended: History) -> tuple[Image, ...]:
     if not ended.is_success:
-        raise WorkflowError(
-            f"ComfyUI failed to compute it: {ended.reason or 'no reason given'}", code="workflow-failed"
-        )
+        code = "none-type-not-iterable" if "NoneType" in ended.reason else "workflow-failed"
+        raise WorkflowError(f"ComfyUI failed to compute it: {ended.reason or 'no reason given'}", code=code)
     kept = tuple(image for image in ended.images if image.folder == "output")
     if not kept:
         raise WorkflowError("ComfyUI computed it, but tells of no file that it made", code="workflow-failed")

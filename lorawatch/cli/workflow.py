@@ -21,14 +21,20 @@ if TYPE_CHECKING:
     from lorawatch.queueing import Progress
 
 EXIT_INTERRUPTED = 130
-_SIZE = re.compile(r"(\d+)[xX](\d+)")
+_SIZE_WORDS = re.compile(r"(\d+)[xX](\d+)")
 _SIDES = range(64, 8193, 8)  # what the nodes take, and what every model can draw
 
 
 def _size(value: str | None) -> str | None:
-    match = None if value is None else _SIZE.fullmatch(value)
+    match = None if value is None else _SIZE_WORDS.fullmatch(value)
     if value is not None and (match is None or any(int(side) not in _SIDES for side in match.groups())):
         raise typer.BadParameter(f"{value!r} is no size such as 1024x1024, both sides multiples of 8 from 64 to 8192")
+    return value
+
+
+def _url(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{value!r} is no address such as http://127.0.0.1:8188")
     return value
 
 
@@ -36,6 +42,18 @@ def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter("it must be a number such as 0.8")
     return value
+
+
+_Size = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH", callback=_size, help="In pixels, instead of the family's usual size."),
+]
+_ComfyUIUrl = Annotated[
+    str,
+    typer.Option(
+        "--comfyui-url", metavar="URL", callback=_url, help="Whose models to name; else a destination's comfyui_url."
+    ),
+]
 
 
 def workflow(
@@ -54,10 +72,7 @@ def workflow(
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, max=10000, help="Instead of the family's usual number.")
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="WxH", callback=_size, help="In pixels, instead of the family's usual size."),
-    ] = None,
+    size: _Size = None,
     family: Annotated[
         str | None,
         typer.Option("--family", metavar="NAME", help="Which it is, where `check` shows several or none."),
@@ -66,10 +81,7 @@ def workflow(
         str | None,
         typer.Option("--model", metavar="NAME", help="The base model's file, instead of the best that ComfyUI has."),
     ] = None,
-    comfyui_url: Annotated[
-        str,
-        typer.Option("--comfyui-url", metavar="URL", help="Whose models to name; else a destination's comfyui_url."),
-    ] = "",
+    comfyui_url: _ComfyUIUrl = "",
     run: Annotated[bool, typer.Option("--run", help="Have ComfyUI compute it, wait, and save the picture.")] = False,
     output: Annotated[
         str, typer.Option("--output", metavar="DIR", help="Where --run saves; the current directory by default.")
@@ -86,9 +98,9 @@ def workflow(
     from lorawatch.domain.errors import ComfyUIError, WorkflowError
     from lorawatch.workflows.graph import Wishes
 
-    if run and not os.path.isdir(output):
-        raise typer.BadParameter(f"{output} is no directory", param_hint="--output")
-    width, height = map(int, match.groups()) if (match := _SIZE.fullmatch(size or "")) else (0, 0)
+    if run and not (os.path.isdir(output) and os.access(output, os.W_OK | os.X_OK)):
+        raise typer.BadParameter(f"{output} is no directory that may be written to", param_hint="--output")
+    width, height = map(int, match.groups()) if (match := _SIZE_WORDS.fullmatch(size or "")) else (0, 0)
     wishes = Wishes(prompt, negative, strength, seed, steps, (width, height) if size else None)
     request = Request(lora, wishes, family=family, model=model, comfyui_url=comfyui_url, must_run=run)
     try:

@@ -110,7 +110,7 @@ def test_options_change_the_graph(tmp_path: Path) -> None:
     "words",
     [
         [], [NAME, "--size", "big"], [NAME, "--size", "100x0"], [NAME, "--steps", "0"], [NAME, "--strength", "nan"],
-        [NAME, "--seed", "-1"], [NAME, "--run", "--output", "nowhere"],
+        [NAME, "--seed", "-1"], [NAME, "--comfyui-url", "localhost:8188"], [NAME, "--run", "--output", "nowhere"],
     ],
 )  # fmt: skip
 def test_wrong_usage_exits_with_2(tmp_path: Path, words: list[str]) -> None:
@@ -188,7 +188,8 @@ def test_a_family_that_is_not_certain_is_chosen_by_a_person(tmp_path: Path) -> N
     finished = workflow(tmp_path, NAME)
     assert (finished.exit_code, finished.stdout) == (3, "")
     assert "wan_2.1 or wan_2.2_14b" in finished.stderr
-    assert "--family" in finished.stderr
+    assert "--family wan_2.2_14b" in finished.stderr
+    assert "--family wan_2.1" not in finished.stderr  # for that there is no graph
     chosen = workflow(tmp_path, NAME, "--family", "wan_2.2_14b")
     assert chosen.exit_code == 0
     assert "neither high nor low" in chosen.stderr
@@ -400,13 +401,21 @@ def test_run_tells_of_a_comfyui_that_is_too_old(tmp_path: Path) -> None:
     assert "Update ComfyUI" in finished.stderr
 
 
-def test_run_tells_why_comfyui_failed(tmp_path: Path, comfyui: ComfyUIServer) -> None:
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        ("Allocation on device: out of memory", "workflow-failed"),
+        ("argument of type 'NoneType' is not iterable", "none-type-not-iterable"),
+    ],
+)
+def test_run_tells_why_comfyui_failed(tmp_path: Path, comfyui: ComfyUIServer, failure: str, code: str) -> None:
     put(comfyui, FLUX_FILES)
     lora = put_lora(comfyui)
-    comfyui.failure = "Allocation on device: out of memory"
+    comfyui.failure = failure
     finished = workflow(tmp_path, str(lora), "--run", "--comfyui-url", comfyui.url)
     assert (finished.exit_code, finished.stdout) == (3, "")
-    assert "KSampler: Allocation on device: out of memory (workflow-failed)" in finished.stderr
+    assert f"KSampler: {failure} ({code})" in finished.stderr
+    assert "what to do" in finished.stderr
 
 
 def test_run_without_a_comfyui_exits_with_3(tmp_path: Path, comfyui: ComfyUIServer) -> None:

@@ -9,7 +9,7 @@ from lorawatch.domain.model import Facts
 from lorawatch.inspection.document import TensorInfo
 from lorawatch.inspection.facts import facts_of
 from lorawatch.inspection.header import Header
-from lorawatch.inspection.keys import Role, split_key
+from lorawatch.inspection.keys import Role, changes_text_encoder, split_key
 from lorawatch.inspection.layout import Layout
 from tests.factories import aitoolkit_metadata, lora_tensors
 
@@ -227,3 +227,21 @@ def test_the_name_of_a_tensor_is_split_into_layer_and_part() -> None:
     assert key is not None
     assert (key.layer, key.part, key.role) == ("lora_unet_attn1_to_k", "lora_down", Role.DOWN)
     assert split_key("transformer.blocks.0.attn.to_q.weight") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", True),
+        ("lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha", True),
+        ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight", True),
+        ("text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight", True),
+        ("text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight", True),
+        ("base_model.model.text_encoder.layers.0.mlp.fc1.lora_A.weight", True),
+        ("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight", False),
+        ("transformer.context_embedder.lora_A.weight", False),
+        ("diffusion_model.text_embedding.0.lora_A.weight", False),
+    ],
+)
+def test_a_lora_changes_the_text_encoder_if_one_of_its_layers_is_there(name: str, changes: bool) -> None:
+    assert changes_text_encoder(["transformer.proj_out.lora_A.weight", name]) is changes

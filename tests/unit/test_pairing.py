@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorawatch.domain.model import Candidate, Facts, Version
-from lorawatch.domain.pairing import half_of, pair_id_at
+from lorawatch.domain.pairing import half_of, other_half_of, pair_id_at
 from lorawatch.domain.settle import Moment
 from lorawatch.engine import announcing
 from lorawatch.engine.pairing import LOOK_SECONDS, PATIENCE_SECONDS, PairWatch
@@ -33,6 +33,8 @@ ROOT = "/out"
 def test_the_halves_of_a_pair_have_one_id(high: str, low: str) -> None:
     assert (half_of(high), half_of(low)) == ("high", "low")
     assert pair_id_at(f"/out/cat/{high}.safetensors") == pair_id_at(f"/out/cat/{low}.safetensors") is not None
+    assert other_half_of(f"/out/cat/{high}.safetensors") == f"/out/cat/{low}.safetensors"
+    assert other_half_of(f"/out/cat/{low}.safetensors") == f"/out/cat/{high}.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,7 @@ def test_another_step_run_or_name_is_another_pair(other: str) -> None:
 def test_what_only_resembles_a_half_is_none(stem: str) -> None:
     assert half_of(stem) is None
     assert pair_id_at(f"/out/{stem}.safetensors") is None
+    assert other_half_of(f"/out/{stem}.safetensors") is None
 
 
 class Clock:
