@@ -78,7 +78,7 @@ def uninstall(
     log_level: options.LogLevel = None,  # noqa: ARG001
 ) -> None:
     """Stop and remove the service. Configuration and state stay, unless --purge; delivered files always do."""
-    from lorawatch.service_unit import places, planning, program, survey
+    from lorawatch.service_unit import configuration, places, planning, program, survey
 
     if not dry_run:
         _require_root_and_systemd()
@@ -92,10 +92,11 @@ def uninstall(
     if dry_run:
         _print_plan(steps)
         return
+    elsewhere = configuration.state_elsewhere()
     _apply(steps)
-    typer.echo(
-        "The service is removed." + ("" if purge else " Configuration and state stay; --purge removes them too.")
-    )
+    stays = f" {elsewhere} stays, with the state in it." if elsewhere else ""
+    hint = stays if purge else " Configuration and state stay; --purge removes them too."
+    typer.echo(options.printable(f"The service is removed.{hint}"))
 
 
 @service.command()

@@ -19,6 +19,7 @@ from lorawatch.domain.errors import ConfigurationError
 from lorawatch.finding import directories
 from lorawatch.finding.usual import Machine, Place
 from lorawatch.service_unit import places
+from lorawatch.service_unit.site import is_below
 
 _NO_STATE = re.compile(r'^state_directory\s*=\s*(""|\'\').*$', re.MULTILINE)
 _STATE_LINE = f'state_directory = "{places.STATE}"  # for every command, not only for the service'
@@ -46,6 +47,15 @@ def choose(wish: Wish, *, system_file: str = SYSTEM_FILE) -> tuple[Config, str]:
     else:
         text = _first(wish)
     return _config_of(text, system_file), text
+
+
+def state_elsewhere(system_file: str = SYSTEM_FILE) -> str | None:
+    """Return the state directory of the configuration, if it is not where the service keeps it."""
+    try:
+        found = tomllib.loads(_text_of(system_file) or "").get("state_directory")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, str) and found and not is_below(found, places.STATE) else None
 
 
 def first_text(watch: Sequence[str], to: str) -> str:

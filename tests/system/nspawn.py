@@ -35,7 +35,7 @@ WHEELS = "/wheels"  # in the machine
 # waits so long.
 PATIENCE_SECONDS = 180.0
 # The same for one command, which may be an installation with its start.
-COMMAND_SECONDS = 300.0
+COMMAND_SECONDS = 900.0
 
 
 def tree() -> Path:

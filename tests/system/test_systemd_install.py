@@ -128,12 +128,14 @@ def test_a_new_destination_is_let_through_the_sandbox_by_installing_again(servin
     tables = destination("comfyui", LORAS) + destination(
         "second", "/comfyui/second", 'name_template = "{family}/{file_name}"'
     )
+    tables += '[log]\nfile = "/var/log/lorawatch/events.json"\n'
     serving.configure('state_directory = "/var/lib/lorawatch"\n' + configuration(tables=tables))
     serving.install()
     serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
     serving.wait_for("delivery.delivered", destination="second")
     listed = serving.machine.run("find", "/comfyui/second", "-mindepth", "1", "-printf", "%P %m %g\\n").stdout
     assert listed == "flux.1 2775 users\nflux.1/cat.safetensors 664 users\n"
+    assert '"delivery.delivered"' in serving.machine.run("cat", "/var/log/lorawatch/events.json").stdout
 
 
 def test_the_state_directory_is_written_into_a_configuration_that_has_none(serving: Serving) -> None:
@@ -241,6 +243,7 @@ def test_from_pipx_in_a_home_directory_the_service_gets_a_copy_that_root_owns(se
     machine.run("mv", "/opt/lorawatch", "/opt/readme")
     try:
         machine.run("sh", "-euc", f"pipx install {CHECKOUT}/dist/lorawatch-*.whl")
+        installed = "/root/.local/pipx/venvs/lorawatch/lib/python3*/site-packages"
         run_from_home = ("/root/.local/bin/lorawatch", "service", "install")
         machine.run(*run_from_home, *ONE_KIND)
         assert serving.property("ActiveState") == "active"
@@ -251,7 +254,8 @@ def test_from_pipx_in_a_home_directory_the_service_gets_a_copy_that_root_owns(se
         process = serving.property("MainPID")
         machine.run(*run_from_home)
         assert serving.property("MainPID") == process, "the copy is the same: nothing is restarted"
-        machine.run("sh", "-euc", f"pipx install --force {CHECKOUT}/dist/lorawatch-*.whl")
+        change = f'for file in {installed}/lorawatch/py.typed; do echo >> "$file"; done'
+        machine.run("sh", "-euc", change)
         assert "outdated: the program has changed" in machine.run(*run_from_home).stdout
         assert serving.property("MainPID") != process
         machine.run(PROGRAM, "service", "uninstall", "--purge")

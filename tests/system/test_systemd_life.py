@@ -126,6 +126,17 @@ def test_after_a_kill_it_is_restarted_and_finishes_everything_once(running: Serv
     assert serving.property("NRestarts") == "1"
 
 
+def test_a_main_thread_that_hangs_is_answered_by_the_watchdog(running: Serving) -> None:
+    serving = running
+    serving.drop_in(f"{SHORT_WATCHDOG}TimeoutStopSec=1\n")  # it will not hear SIGABRT either
+    serving.systemctl("restart")
+    serving.machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGSTOP", "lorawatch")
+    eventually(lambda: serving.property("NRestarts") == "1", serving.story)
+    serving.wait_for_state("active")
+    serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
+    serving.wait_for("delivery.delivered")
+
+
 def test_an_intake_that_hangs_on_a_local_disk_is_answered_by_the_watchdog(running: Serving) -> None:
     serving = running
     serving.machine.run("mkdir", f"{OUTPUTS}/disk")

@@ -275,6 +275,35 @@ def test_running_as_root_is_never_offered_for_root_s_files() -> None:
     assert "--user" not in advice.on([found], user="lorawatch")[0][0]
 
 
+@pytest.mark.parametrize(
+    ("result", "status", "words"),
+    [
+        ("exit-code", "203", "the program cannot be run by this user"),
+        ("exit-code", "1", "the check ended with 1; see journalctl"),
+        ("timeout", "15", "one of them hangs"),
+        ("success", "0", "one of them hangs"),  # not even systemd could end it yet
+    ],
+)
+def test_why_a_check_did_not_come_to_its_end_is_said(result: str, status: str, words: str) -> None:
+    assert words in checking.failure(result, status)
+
+
+@pytest.mark.parametrize(
+    ("text", "directory"),
+    [
+        ('state_directory = "/data/state"\n', "/data/state"),
+        (f'state_directory = "{places.STATE}/more"\n', None),
+        ("[watch]\n", None),
+        ("no TOML", None),
+    ],
+)
+def test_state_that_a_purge_leaves_is_known(tmp_path: Path, text: str, directory: str | None) -> None:
+    file = tmp_path / "config.toml"
+    assert configuration.state_elsewhere(str(file)) is None
+    file.write_text(text)
+    assert configuration.state_elsewhere(str(file)) == directory
+
+
 def test_a_directory_that_is_not_there_is_a_note_because_it_is_waited_for() -> None:
     found = {"code": "missing", "path": "/mnt/disk", "error": "No such file or directory"}
     errors, (note,) = advice.on([found], user="lorawatch")
