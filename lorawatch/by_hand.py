@@ -8,8 +8,9 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lorawatch.domain.model import Artifact, Candidate, Delivery, Facts
 from lorawatch.domain.planning import refuse_unsafe_name
@@ -46,11 +47,12 @@ def deliver(
     name: str | None,
     retry: RetrySettings,
     stop: Stop,
-    report: Callable[[int], None],
-) -> list[Sent]:
+    report: Callable[[str, int], None],
+) -> Iterator[Sent]:
     """Deliver an accepted file to these destinations now, once each; what fails waits in the journal.
 
-    `report` is told the bytes carried so far to each destination. Raises DeliveryRefusedError for a bad `name`.
+    Yields what became of each as soon as it is known; after `stop` none is begun any more. `report` is told the
+    destination and the bytes carried to it so far. Raises DeliveryRefusedError for a bad `name`.
     """
     if verdict.candidate is None or verdict.sha256 is None:
         msg = f"{verdict.file} was not accepted"
@@ -60,10 +62,11 @@ def deliver(
         refuse_unsafe_name(name)
     with journal.write() as connection:
         artifact = _add_artifact(connection, verdict.candidate, verdict.sha256, verdict.facts)
-    sent = []
     health = Health(list(routes), journal=journal, retry=retry, now=time.time, jitter=random.random)
     health.load()
     for route in routes:
+        if stop.is_set():
+            return
         is_up = health.probe_if_due(route.name)
         with journal.write() as connection:  # planned and claimed at once, or a running daemon would take it up
             number = _plan(connection, artifact, route, name, time.time())
@@ -84,13 +87,12 @@ def deliver(
             stop=stop,
             jitter=random.random,
             is_root_trusted=lambda _: True,
-            watcher=report,
+            watcher=partial(report, route.name),
         )
-        sent += [Sent(each, each.code, each.reason, None) for each in refused]
-        sent += [_sent(each) for each in carrier.carry(claimed, touch=lambda: None)]
+        yield from (Sent(each, each.code, each.reason, None) for each in refused)
+        yield from map(_sent, carrier.carry(claimed, touch=lambda: None))
         if is_up:
             Sidecars(route, journal).tend()
-    return sent
 
 
 def _add_artifact(connection: Connection, candidate: Candidate, sha256: str, facts: Facts) -> Artifact:

@@ -109,8 +109,10 @@ class Daemon:
             self._signals.wait(TICK_SECONDS if is_ready else ONCE_TICK_SECONDS)
         self.stop()
 
-    def run_once(self) -> int:
+    def run_once(self, on_tick: Callable[[Database], None] = lambda _: None) -> int:
         """Work until everything due is settled; return how many directories, files and deliveries need attention.
+
+        `on_tick` is called on this thread some fifty times a second, to show how far everything is.
 
         Raises JournalError: a single pass does not wait for a disk to have room again.
         """
@@ -120,6 +122,7 @@ class Daemon:
             if time.monotonic() - last_supervised > TICK_SECONDS:
                 last_supervised = time.monotonic()
                 self.service.supervise()
+            on_tick(self.journal)
             self._signals.wait(ONCE_TICK_SECONDS)
         missing = sum(not intake.is_root_trusted for intake in self.service.intakes)
         unsettled = sum(len(intake.pending_seconds()) for intake in self.service.intakes)

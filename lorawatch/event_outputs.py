@@ -4,7 +4,6 @@ events.py calls it, one event at a time, whatever the thread. An output never ra
 error what recovers it, because a closed pipe or a full log disk must not stop a delivery.
 """
 
-import codecs
 import datetime as dt
 import errno
 import json
@@ -19,13 +18,13 @@ from lorawatch import journald
 from lorawatch.event_names import Level
 from lorawatch.event_record import Json, Record
 from lorawatch.event_sentences import sentence_of
+from lorawatch.terminal import as_ascii, is_utf8
 
 _PRIORITIES: dict[Level, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
 _MARKS: dict[Level, str] = {"debug": " ", "info": "·", "warning": "!", "error": "✗"}
 _COLOURS: dict[Level, str] = {"debug": "2", "info": "0", "warning": "33", "error": "31"}  # ECMA-48, SGR
 _GOOD_MARK, _GOOD_COLOUR = "✓", "32"
 _LABEL_COLUMNS = 10
-_ASCII = str.maketrans({"→": "->", "·": "-", "✓": "+", "✗": "x", "…": "..."})
 
 Render = Callable[[Record], str]
 
@@ -38,11 +37,6 @@ class Output(Protocol):
 
     def close(self) -> None:
         """Give back what was opened; what was handed in stays open."""
-
-
-def is_utf8(stream: TextIO) -> bool:
-    """Return whether a stream takes every character."""
-    return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
 
 
 def json_renderer(*, is_ascii: bool) -> Render:
@@ -68,7 +62,7 @@ def console_renderer(*, is_ascii: bool, is_coloured: bool) -> Render:
         if is_coloured:
             head = f"\x1b[{_GOOD_COLOUR if is_good else _COLOURS[record.level]}m{head}\x1b[0m"
         line = f"{time.strftime('%H:%M:%S', time.localtime(record.at))}  {head}  {sentence.text}"
-        return line.translate(_ASCII) if is_ascii else line
+        return as_ascii(line) if is_ascii else line
 
     return rendered
 

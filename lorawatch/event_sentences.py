@@ -32,7 +32,7 @@ class _Data:
     def text(self, key: str, default: str = "") -> str:
         value = self._data.get(key)
         if isinstance(value, str):
-            return _one_line(_joined(value) if key in _PROSE else value) or default
+            return one_line(_joined(value) if key in _PROSE else value) or default
         return str(value) if isinstance(value, int | float) else default
 
     def number(self, key: str) -> float | None:
@@ -72,7 +72,7 @@ class _Data:
     def words(self, key: str) -> str:
         """Join a list for reading."""
         value = self._data.get(key)
-        return ", ".join(_one_line(str(each)) for each in value) if isinstance(value, list) else ""
+        return ", ".join(one_line(str(each)) for each in value) if isinstance(value, list) else ""
 
     def first_of(self, key: str) -> str:
         """Name the first of a list, and how many others there are."""
@@ -80,7 +80,7 @@ class _Data:
         if not isinstance(value, list) or not value:
             return self.file()
         others = f" and {humanize.count(len(value) - 1, 'other')}" if len(value) > 1 else ""
-        return f"{_one_line(str(value[0]))}{others}"
+        return f"{one_line(str(value[0]))}{others}"
 
     def findings(self) -> list[str]:
         """Return what deserves a look although it decides nothing."""
@@ -270,7 +270,8 @@ def _joined(prose: str) -> str:
     return "; ".join(line.strip() for line in prose.splitlines() if line.strip())
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text whose control characters are shown as escapes."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

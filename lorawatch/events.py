@@ -23,10 +23,10 @@ from lorawatch.event_outputs import (
     Output,
     StreamOutput,
     console_renderer,
-    is_utf8,
     json_renderer,
 )
 from lorawatch.event_record import CallSite, Record, plain
+from lorawatch.terminal import is_coloured, is_utf8
 
 __all__ = ["Event", "configure", "emit"]
 
@@ -105,8 +105,8 @@ def _output(chosen: Format, stream: TextIO, environ: Mapping[str, str], journal_
         return JournalOutput(stream, socket_path=journal_socket)
     if chosen == "json":
         return StreamOutput(stream, json_renderer(is_ascii=not is_utf8(stream)))
-    is_coloured = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    return StreamOutput(stream, console_renderer(is_ascii=not is_utf8(stream), is_coloured=is_coloured))
+    renderer = console_renderer(is_ascii=not is_utf8(stream), is_coloured=is_coloured(stream, environ))
+    return StreamOutput(stream, renderer)
 
 
 def _file_output(path: str, other: Output) -> Output:

@@ -5,7 +5,13 @@ The handlers take no lock that the main thread might hold when it is interrupted
 
 import queue
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import TypeAlias
+
+_Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.Handlers | None"
 
 
 class Signals:
@@ -13,6 +19,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.is_stopping = False
+        self.is_interrupted = False  # by Ctrl-C: a person is there and wants to know what happens next
         self._is_reload_asked = False
         # Not threading.Event: `set` waits for a lock that the interrupted `wait` or `clear` may hold. `put` never does.
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -35,10 +42,43 @@ class Signals:
         is_asked, self._is_reload_asked = self._is_reload_asked, False
         return is_asked
 
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
         self.is_stopping = True
+        self.is_interrupted = number == signal.SIGINT
         self._wakeups.put(None)
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._is_reload_asked = True
         self._wakeups.put(None)
+
+
+class Interruption(threading.Event):
+    """Set by a signal that asks this process to end."""
+
+    number = 0  # of the signal
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell would say of a program that this signal ended."""
+        return 128 + self.number
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Interruption]:
+    """Give an event that the first Ctrl-C, SIGTERM or SIGHUP sets; the second one ends the program at once."""
+    stop = Interruption()
+    before: dict[int, _Handler] = {}
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.number = number
+        # This thread alone sets it, and does not wait on it: it holds no lock that `set` would wait for.
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        before[number] = signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,77 +1,122 @@
-"""What `status` tells, from the journal alone: it works beside the daemon and without it, and changes nothing."""
+"""The state of everything, from the journal alone: it works beside the daemon and without it, and changes nothing.
+
+Behind `status`: the one document for scripts, and what status_plain.py and status_board.py put into words.
+"""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from lorawatch import humanize
 from lorawatch.domain.codes import lookup
 from lorawatch.domain.errors import JournalError
 from lorawatch.domain.pairing import pair_id_of
 from lorawatch.journal import views
 from lorawatch.journal.database import Database
 from lorawatch.journal.lock import is_locked
-from lorawatch.journal.views import DeliveryView, DestinationView, FileView
+from lorawatch.journal.views import CarriedView, DeliveryView, DestinationView, FileView
 
-_IN_COMFYUI = {
-    "listed": "listed in ComfyUI",
-    "not-listed": "not listed in ComfyUI",
-    "unknown": "ComfyUI not asked yet",
-}
-_ATTENTION_FILES = frozenset({"rejected", "unreadable", "incomplete"})
+ATTENTION_FILES = ("rejected", "unreadable", "incomplete")
+# The throughput that a view begins with: what arrived in this time before it.
+RECENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The state of everything, for scripts and for people."""
+class Snapshot:
+    """What the journal knew at one moment."""
 
-    document: dict[str, object]
-    lines: list[str]
-    needs_person: bool = False
+    state_directory: str
+    now: float
+    has_journal: bool = True
+    is_running: bool = False
+    deliveries: Sequence[DeliveryView] = ()  # open ones first, see journal/views.py
+    files: Sequence[FileView] = ()
+    destinations: Sequence[DestinationView] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    destination_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    file_counts: Mapping[str, int] = field(default_factory=dict)
+    carried: Sequence[CarriedView] = ()  # lately
+    unlisted: int = 0  # delivered files that ComfyUI does not list
+
+    @property
+    def needs_person(self) -> bool:
+        """Return whether something goes on only after a person has done something."""
+        return (
+            bool(self.counts.get("failed"))
+            or self.unlisted > 0
+            or any(each.state == "parked" for each in self.destinations)
+            or any(self.file_counts.get(state) for state in ATTENTION_FILES)
+        )
 
 
-def report(state_directory: str) -> Report:
+def take(state_directory: str) -> Snapshot:
     """Return the state recorded in a state directory. Raises JournalError if it may not be read."""
     database = Database.open_read_only(state_directory)
+    now = time.time()
     if database is None:
-        document: dict[str, object] = {"deliveries": [], "files": [], "destinations": [], "counts": {}}
-        return Report(document, [f"Nothing has been delivered yet: there is no journal in {state_directory}."])
+        return Snapshot(state_directory, now, has_journal=False)
     try:
         if database.is_outdated:
             wrong = f"the journal in {state_directory} is as an older lorawatch left it"
-            raise JournalError(wrong, fix="start or restart the daemon: that brings it up to date")
+            fix = "start or restart the daemon: that brings it up to date"
+            raise JournalError(wrong, code="journal-older", fix=fix)
         with database.read() as connection:
-            is_running = is_locked(state_directory)
-            deliveries = [*views.open_deliveries(connection), *views.rested_deliveries(connection)]
-            files = views.files(connection)
-            destinations = views.destinations(connection)
-            counts = {**dict.fromkeys(views.STATES, 0), **views.counts(connection)}
-            file_counts = views.file_counts(connection)
-            unlisted = views.unlisted_count(connection)
+            return Snapshot(
+                state_directory,
+                now,
+                is_running=is_locked(state_directory),
+                deliveries=[*views.open_deliveries(connection), *views.rested_deliveries(connection)],
+                files=views.files(connection),
+                destinations=views.destinations(connection),
+                counts={**dict.fromkeys(views.STATES, 0), **views.counts(connection)},
+                destination_counts=views.counts_by_destination(connection),
+                file_counts=views.file_counts(connection),
+                carried=views.carried_since(connection, now - RECENT_SECONDS),
+                unlisted=views.unlisted_count(connection),
+            )
     finally:
         database.close()
-    document = {
-        "running": is_running,
-        "deliveries": [_delivery(view) for view in deliveries],
-        "files": [{"file": each.path, "state": each.state, "code": each.code, "reason": each.reason} for each in files],
-        "destinations": [
-            {"name": each.name, "kind": each.kind, "state": each.state, "code": each.code, "reason": each.reason}
-            for each in destinations
+
+
+def document(snapshot: Snapshot) -> dict[str, object]:
+    """Return it for scripts. Keys are only ever added."""
+    if not snapshot.has_journal:
+        return {"running": False, "deliveries": [], "files": [], "destinations": [], "counts": {}}
+    return {
+        "running": snapshot.is_running,
+        "deliveries": [_delivery(view, snapshot.now) for view in snapshot.deliveries],
+        "files": [
+            {
+                "file": each.path,
+                "state": each.state,
+                "code": each.code,
+                "reason": each.reason,
+                "fix": cure(each.code),
+                "size_bytes": each.size_bytes,
+                "read_bytes": each.read_bytes,
+            }
+            for each in snapshot.files
         ],
-        "counts": {**counts, "files": file_counts},
-        "comfyui": {"not_listed": unlisted},
+        "destinations": [
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "state": each.state,
+                "code": each.code,
+                "reason": each.reason,
+                "fix": None if each.state == "up" else cure(each.code),
+                "next_probe_at": each.next_probe_at,
+                "counts": dict(snapshot.destination_counts.get(each.name, {})),
+            }
+            for each in snapshot.destinations
+        ],
+        "counts": {**snapshot.counts, "files": dict(snapshot.file_counts)},
+        "comfyui": {"not_listed": snapshot.unlisted},
     }
-    needs_person = (
-        counts["failed"] > 0
-        or unlisted > 0
-        or any(each.state == "parked" for each in destinations)
-        or any(file_counts.get(state) for state in _ATTENTION_FILES)
-    )
-    lines = _lines(deliveries, files, destinations, is_running=is_running, counts=counts)
-    return Report(document, lines, needs_person)
 
 
-def _delivery(view: DeliveryView) -> dict[str, object]:
+def _delivery(view: DeliveryView, now: float) -> dict[str, object]:
     delivery = view.delivery
+    speed = pace(view, now)
     return {
         "delivery_id": delivery.delivery_id,
         "file": delivery.artifact.path,
@@ -80,10 +125,12 @@ def _delivery(view: DeliveryView) -> dict[str, object]:
         "state": delivery.state.value,
         "size_bytes": delivery.artifact.version.size_bytes,
         "sent_bytes": delivery.sent_bytes,
-        "bytes_per_second": _pace(view),
+        "bytes_per_second": speed,
+        "seconds_left": seconds_left(view, speed),
         "attempt": delivery.attempt,
         "code": delivery.code,
         "reason": delivery.reason,
+        "fix": cure(delivery.code),
         "next_attempt_at": delivery.next_attempt_at,
         "sha256": delivery.artifact.sha256,
         "pair_id": pair_id_of(delivery.artifact),
@@ -95,66 +142,22 @@ def _delivery(view: DeliveryView) -> dict[str, object]:
     }
 
 
-def _lines(
-    deliveries: list[DeliveryView],
-    files: list[FileView],
-    destinations: list[DestinationView],
-    *,
-    is_running: bool,
-    counts: dict[str, int],
-) -> list[str]:
-    lines = ["The daemon is running." if is_running else "The daemon is not running.", ""]
-    for each in destinations:
-        trouble = f": {each.reason}" if each.state != "up" and each.reason else ""
-        lines.append(f"{each.name} ({each.kind}) is {each.state}{trouble}")
-    for view in deliveries:
-        lines.append(_sentence(view))
-        if view.comfyui == "not-listed" and view.comfyui_reason:
-            known = lookup(view.comfyui_code or "")
-            lines.append(f"    {view.comfyui_reason}" + (f". What to do: {known.cure}" if known else ""))
-        elif view.comfyui == "unknown" and view.comfyui_reason:
-            lines.append(f"    ComfyUI: {view.comfyui_reason}")
-        known = lookup(view.delivery.code or "") if view.delivery.state.value == "failed" else None
-        if known is not None:
-            lines.append(f"    what to do: {known.cure}; then: lorawatch retry {view.delivery.delivery_id}")
-    lines += [
-        f"  {each.state:<11} {each.path}: {each.reason or each.code}"
-        for each in files
-        if each.state in _ATTENTION_FILES or each.state == "settling"
-    ]
-    total = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    return [*lines, "", f"In all: {total or 'no deliveries'}."]
+def cure(code: str | None) -> str | None:
+    """Return what to do about a code."""
+    known = lookup(code or "")
+    return known.cure if known else None
 
 
-def _pace(view: DeliveryView) -> float | None:
-    """Return the bytes per second of this attempt so far; None where that cannot be told, as after a resumption."""
-    delivery = view.delivery
-    if delivery.state.value != "sending" or not delivery.sent_bytes or delivery.resume or view.changed_at is None:
+def pace(view: DeliveryView, now: float) -> float | None:
+    """Return the bytes per second of the present attempt; None before it has carried any."""
+    carried = view.delivery.sent_bytes - view.begun_bytes
+    if view.delivery.state.value != "sending" or carried <= 0 or view.changed_at is None:
         return None
-    return delivery.sent_bytes / max(time.time() - view.changed_at, 0.001)
+    return carried / max(now - view.changed_at, 0.001)
 
 
-def _sentence(view: DeliveryView) -> str:
-    delivery = view.delivery
-    size_bytes = delivery.artifact.version.size_bytes
-    text = (
-        f"  {delivery.state.value:<11} #{delivery.delivery_id} {delivery.artifact.path}"
-        f" → {delivery.destination}:{delivery.remote_name}"
-    )
-    if delivery.state.value == "sending":
-        pace = _pace(view)
-        speed = f", {humanize.rate(pace)}" if pace else ""
-        left = f", {humanize.duration((size_bytes - delivery.sent_bytes) / pace)} left" if pace else ""
-        done = humanize.percent(delivery.sent_bytes, size_bytes)
-        return f"{text} ({done} of {humanize.size(size_bytes)}{speed}{left})"
-    if delivery.next_attempt_at is not None:
-        wait = humanize.duration(max(0.0, delivery.next_attempt_at - time.time()))
-        return f"{text} ({delivery.code}, again in {wait}): {delivery.reason}"
-    if delivery.code:
-        return f"{text} ({delivery.code}): {delivery.reason}"
-    about = (
-        humanize.size(size_bytes),
-        f"proof: {view.evidence}" if view.evidence else "",
-        _IN_COMFYUI.get(view.comfyui or "", "") if delivery.state.value == "delivered" else "",
-    )
-    return f"{text} ({', '.join(filter(None, about))})"
+def seconds_left(view: DeliveryView, bytes_per_second: float | None) -> float | None:
+    """Return how long a delivery takes from now on, if it goes on like this."""
+    if not bytes_per_second:
+        return None
+    return max(0, view.delivery.artifact.version.size_bytes - view.delivery.sent_bytes) / bytes_per_second

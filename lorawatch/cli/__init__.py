@@ -10,6 +10,7 @@ EXIT_INTERNAL = 1
 EXIT_ATTENTION = 3
 EXIT_ALREADY_RUNNING = 4
 EXIT_CONFIGURATION = 78
+EXIT_INTERRUPTED = 130  # as shells say it of Ctrl-C
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
         _silence_stdout()  # whoever read our output has seen enough
         sys.exit(0)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if is_debug:
             raise

@@ -2,9 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from lorawatch.config import Config as Model
     from lorawatch.config import LogConfig as LogModel
     from lorawatch.config_loading import Loaded
+    from lorawatch.status_rows import Row
 
 
 def _one_of(*known: str) -> Callable[[str | None], str | None]:
@@ -108,6 +108,35 @@ def log_configuration(log_format: str, log_level: str) -> "LogModel":
     return Log.model_validate({"format": log_format, "level": log_level})
 
 
+def destination_names(incomplete: str) -> list[str]:
+    """Complete the name of a destination on the command line; nothing where there is no usable configuration."""
+    from lorawatch.config_loading import load
+    from lorawatch.domain.errors import LorawatchError
+
+    try:
+        destinations = load(None, environ=os.environ).config.destinations
+    except (LorawatchError, OSError):
+        return []  # completion has no place for words; the command itself will say them
+    return [each.name for each in destinations if each.enabled and each.name.startswith(incomplete)]
+
+
+def delivery_numbers(incomplete: str) -> list[tuple[str, str]]:
+    """Complete a delivery's number, those that wait for a person first."""
+    from lorawatch import status_report
+    from lorawatch.domain.errors import LorawatchError
+
+    try:
+        deliveries = status_report.take(state_directory(None, None, None)).deliveries
+    except (LorawatchError, OSError):
+        return []  # as above
+    found = sorted((each.delivery for each in deliveries), key=lambda each: each.state.value != "failed")
+    return [
+        (str(each.delivery_id), f"{each.state.value}: {printable(each.remote_name)} → {each.destination}")
+        for each in found
+        if str(each.delivery_id).startswith(incomplete)
+    ]
+
+
 def print_json(document: object) -> None:
     """Print one JSON document on stdout; file names that are no UTF-8 are shown with escapes."""
     typer.echo(_json(document, indent=2))
@@ -137,17 +166,49 @@ def printable(text: str) -> str:
     return str(plain(text))
 
 
-@contextmanager
-def progress_bar(label: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that takes the bytes done so far: a bar on a terminal's stderr, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.progress import TransferSpeedColumn as Speed
+def terminal_size() -> tuple[int, int]:
+    """Return the columns and rows of the terminal on stdout or stderr; a usual size where there is none."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            size = os.get_terminal_size(stream.fileno())
+        except (OSError, ValueError):
+            continue  # not a terminal, or closed
+        if size.columns and size.lines:  # a pseudo-terminal that nobody sized has none
+            return size.columns, size.lines
+    return 80, 24
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(printable(label), total=size_bytes)
-        yield lambda done: progress.update(task, completed=done)
+
+def is_redrawable(stream: TextIO) -> bool:
+    """Return whether lines on a stream can be drawn anew in place."""
+    from lorawatch import terminal
+
+    return terminal.is_redrawable(stream, os.environ) and terminal.is_utf8(stream)
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Return whether a stream takes colours."""
+    from lorawatch import terminal
+
+    return terminal.is_coloured(stream, os.environ)
+
+
+def print_rows(rows: "Sequence[Row]") -> None:
+    """Print rows on stdout, in colours where they are wanted."""
+    from lorawatch.terminal import as_ascii, is_utf8, styled
+
+    is_wanted, is_ascii = is_coloured(sys.stdout), not is_utf8(sys.stdout)
+    for row in rows:
+        text = "".join(styled(part.text, part.style, is_wanted=is_wanted) for part in row.parts).rstrip()
+        typer.echo(as_ascii(text) if is_ascii else text)
+
+
+def wrapped(text: str, *, indent: str) -> str:
+    """Return a text broken to the terminal's width; one line where stdout is none."""
+    import textwrap
+
+    if not sys.stdout.isatty():
+        return indent + text
+    columns = max(20, terminal_size()[0])
+    return textwrap.fill(
+        text, columns, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

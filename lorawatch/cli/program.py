@@ -9,6 +9,7 @@ from lorawatch.cli import (
     checking,
     demonstrating,
     doctoring,
+    explaining,
     initialising,
     retrying,
     running,
@@ -52,6 +53,7 @@ for command in (
     status.status,
     retrying.retry,
     workflow.workflow,
+    explaining.explain,
 ):
     program.command()(command)
 program.add_typer(service.service)

@@ -10,7 +10,10 @@ LARGEST_ID = (1 << 63) - 1  # what SQLite takes as a number
 
 
 def retry(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Delivery numbers, see status.")] = None,
+    ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="ID…", autocompletion=options.delivery_numbers, help="Delivery numbers, see status."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that failed or waits.")] = False,
     config: options.Config = None,
     log_format: options.LogFormat = None,

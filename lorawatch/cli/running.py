@@ -1,11 +1,12 @@
 """`run` and `once`: the daemon in the foreground, and one full pass."""
 
 import os
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from lorawatch.cli import EXIT_ATTENTION, options
+from lorawatch.cli import EXIT_ATTENTION, EXIT_INTERRUPTED, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +46,32 @@ def once(
     """Deliver what is there now, wait for the outcome, and stop.
 
     Exit code 3: something failed, waits, was rejected or could not be read, or a watched directory is not there.
+
+    Example: lorawatch once --watch /ai-toolkit/outputs --to /comfyui/models/loras
     """
+    from lorawatch.cli.bars import bars
+    from lorawatch.in_flight import InFlight
+
     signals = _signals()
     loaded = options.load_configuration(config, log_format, log_level, watch=watch or (), to=to)
-    with _daemon(loaded, signals, None) as daemon:
-        attention = daemon.run_once()
+    in_flight = InFlight()
+    with bars(in_flight.rows) as shown, _daemon(loaded, signals, None, shown.stream(sys.stdout)) as daemon:
+        attention = daemon.run_once(in_flight.look) if shown.are_drawn else daemon.run_once()
+    if signals.is_interrupted:
+        typer.echo(_interrupted(attention), err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
     if attention:
         raise typer.Exit(EXIT_ATTENTION)
+
+
+def _interrupted(open_count: int) -> str:
+    """Say what Ctrl-C has left, and how it goes on."""
+    if not open_count:
+        return "Stopped by Ctrl-C; nothing was left open."
+    return (
+        f"Stopped by Ctrl-C with {open_count} left open. Nothing is lost:"
+        " the next `lorawatch once` or `lorawatch run` goes on from here."
+    )
 
 
 def _signals() -> "Signals":
@@ -63,10 +83,12 @@ def _signals() -> "Signals":
     return signals
 
 
-def _daemon(loaded: "Loaded", signals: "Signals", reload: "Callable[[], Loaded] | None") -> "Daemon":
+def _daemon(
+    loaded: "Loaded", signals: "Signals", reload: "Callable[[], Loaded] | None", stream: TextIO | None = None
+) -> "Daemon":
     from lorawatch import events
     from lorawatch.daemon import Daemon
 
     log = loaded.config.log
-    events.configure(format=log.format, level=log.level, file=log.file, environ=os.environ)
+    events.configure(format=log.format, level=log.level, file=log.file, environ=os.environ, stream=stream)
     return Daemon(loaded, signals=signals, reload=reload)

@@ -1,6 +1,6 @@
 """`status`: what is in flight, what waits and why, what failed and what to do, what arrived."""
 
-import time
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,14 +8,16 @@ import typer
 from lorawatch.cli import EXIT_ATTENTION, options
 
 if TYPE_CHECKING:
-    from lorawatch.status_report import Report
+    from collections.abc import Sequence
+
+    from lorawatch.status_report import Snapshot
+    from lorawatch.status_rows import Row
 
 WATCH_SECONDS = 1.0
-_CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it until interrupted.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it; q or Ctrl-C ends.")] = False,
     as_json: options.Json = False,
     config: options.Config = None,
     log_format: options.LogFormat = None,
@@ -24,26 +26,74 @@ def status(
     """Show what is sent, what waits and why, what failed and what to do.
 
     Exit code 3: something needs a person.
+
+    Example: lorawatch status --watch
     """
-    from lorawatch.status_report import report
+    from lorawatch import status_report
 
     if watch and as_json:
         raise typer.BadParameter("it is one document; leave out --watch", param_hint="--json")
     directory = options.state_directory(config, log_format, log_level)
-    while True:
-        current = report(directory)
-        if as_json:
-            options.print_json(current.document)
-        else:
-            _show(current, is_redrawn=watch)
-        if not watch:
-            break
-        time.sleep(WATCH_SECONDS)
-    if current.needs_person:
+    if as_json:
+        snapshot = status_report.take(directory)
+        options.print_json(status_report.document(snapshot))
+    elif watch:
+        snapshot = _watch_screen(directory) if options.is_redrawable(sys.stdout) else _watch_lines(directory)
+    else:
+        snapshot = status_report.take(directory)
+        _print(snapshot)
+    if snapshot.needs_person:
         raise typer.Exit(EXIT_ATTENTION)
 
 
-def _show(current: "Report", *, is_redrawn: bool) -> None:
-    if is_redrawn:
-        typer.echo(_CLEAR_SCREEN, nl=False)
-    typer.echo("\n".join(options.printable(line) for line in current.lines))
+def _print(snapshot: "Snapshot") -> None:
+    """Print it once: for a person on a terminal, else a line for each thing."""
+    if sys.stdout.isatty():
+        from lorawatch.status_board import rows
+
+        options.print_rows(rows(snapshot, options.terminal_size()[0]))
+    else:
+        typer.echo("\n".join(_lines(snapshot)))
+
+
+def _lines(snapshot: "Snapshot") -> list[str]:
+    from lorawatch.status_plain import lines
+
+    return [options.printable(line) for line in lines(snapshot)]
+
+
+def _watch_screen(directory: str) -> "Snapshot":
+    """Redraw it in place; return what was shown last."""
+    from lorawatch import status_report
+    from lorawatch.cli.screen import show
+    from lorawatch.status_board import rows
+    from lorawatch.status_pulse import Pulsometer
+    from lorawatch.status_rows import fitted, footer
+
+    snapshot = status_report.take(directory)
+    pulsometer = Pulsometer()
+
+    def draw(columns: int, height: int) -> "Sequence[Row]":
+        nonlocal snapshot
+        snapshot = status_report.take(directory)
+        board = fitted(rows(snapshot, columns, pulsometer.feel(snapshot)), height - 1)
+        return footer(board, "q or Ctrl-C ends", snapshot.now, columns=columns, height=height)
+
+    show(draw, every_seconds=WATCH_SECONDS)
+    return snapshot
+
+
+def _watch_lines(directory: str) -> "Snapshot":
+    """Print it whenever it has changed, where nothing can be redrawn; return what was printed last."""
+    from lorawatch import status_report
+    from lorawatch.cli.screen import waiting
+
+    shown: list[str] = []
+    with waiting() as is_ended:
+        while True:
+            snapshot = status_report.take(directory)
+            if (lines := _lines(snapshot)) != shown:
+                typer.echo("\n".join([*([""] if shown else []), *lines]))
+                shown = lines
+            if is_ended(WATCH_SECONDS):
+                return snapshot

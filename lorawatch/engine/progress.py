@@ -120,6 +120,6 @@ class ReadingReport:
         reason = f"it is being {doing}: {humanize.percent(done_bytes, size_bytes)} of {humanize.size(size_bytes)}"
         try:
             with self._journal.write(is_durable=False) as connection:
-                files.note_reading(connection, self._candidate.path, reason)
+                files.note_reading(connection, self._candidate.path, reason, read_bytes=done_bytes)
         except JournalError:
             pass  # only what `status` shows; the service says that the journal is in trouble

@@ -125,7 +125,9 @@ def claim(
     rows = connection.execute(
         f"""
         UPDATE delivery SET state = 'sending', attempt = attempt + 1, lease_owner = ?, lease_until_ms = ?,
-                            next_attempt_at_ms = NULL, changed_at_ms = ?
+                            next_attempt_at_ms = NULL, changed_at_ms = ?,
+                            sent_bytes = CASE WHEN coalesce(resume, '') = '' THEN 0 ELSE sent_bytes END,
+                            begun_bytes = CASE WHEN coalesce(resume, '') = '' THEN 0 ELSE sent_bytes END
         WHERE delivery_id IN ({marks})
           AND (state IN ('planned', 'waiting') OR (state = 'sending' AND lease_until_ms < ?))
         RETURNING delivery_id
@@ -141,9 +143,9 @@ def report_progress(
 ) -> None:
     """Record how far a delivery is, where it could be resumed, and that its owner is alive."""
     connection.execute(
-        "UPDATE delivery SET sent_bytes = ?, resume = coalesce(?, resume), lease_until_ms = ?"
-        " WHERE delivery_id = ? AND state = 'sending'",
-        (sent_bytes, resume, milliseconds(now + lease_seconds), delivery_id),
+        "UPDATE delivery SET sent_bytes = ?, begun_bytes = min(begun_bytes, ?), resume = coalesce(?, resume),"
+        " lease_until_ms = ? WHERE delivery_id = ? AND state = 'sending'",
+        (sent_bytes, sent_bytes, resume, milliseconds(now + lease_seconds), delivery_id),
     )
 
 

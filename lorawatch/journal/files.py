@@ -137,7 +137,7 @@ def record(connection: Connection, records: Iterable[FileRecord], *, now: float)
                 = (excluded.inode, excluded.size_bytes, excluded.mtime_ns) THEN code ELSE excluded.code END,
             state = excluded.state, reason = excluded.reason,
             verdict_key = excluded.verdict_key, artifact_id = excluded.artifact_id,
-            is_backlog = excluded.is_backlog, changed_at_ms = excluded.changed_at_ms
+            is_backlog = excluded.is_backlog, changed_at_ms = excluded.changed_at_ms, read_bytes = NULL
         """,
         [
             (
@@ -225,12 +225,12 @@ def paths_in_states(connection: Connection, root: str, states: Sequence[str]) ->
         yield from (os.fsdecode(os.path.join(directory, name)) for _, directory, name in rows)
 
 
-def note_reading(connection: Connection, path: str, reason: str) -> None:
+def note_reading(connection: Connection, path: str, reason: str, *, read_bytes: int) -> None:
     """Record how far a file is that is being read."""
     directory, name = os.path.split(path)
     connection.execute(
-        "UPDATE file SET reason = ? WHERE directory = ? AND name = ? AND state = 'settling'",
-        (reason, os.fsencode(directory), os.fsencode(name)),
+        "UPDATE file SET reason = ?, read_bytes = ? WHERE directory = ? AND name = ? AND state = 'settling'",
+        (reason, read_bytes, os.fsencode(directory), os.fsencode(name)),
     )
 
 

@@ -11,6 +11,7 @@ from lorawatch.journal.rows import (
     DELIVERY_TABLES,
     Connection,
     delivery_from,
+    milliseconds,
     seconds,
 )
 
@@ -27,9 +28,20 @@ class DeliveryView:
     delivery: Delivery
     evidence: str | None
     changed_at: float | None
+    begun_bytes: int = 0  # what was there when the present attempt began
     comfyui: str | None = None  # whether ComfyUI lists it: unknown | listed | not-listed; None: it is not asked
     comfyui_code: str | None = None
     comfyui_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedView:
+    """What one delivery that arrived has moved."""
+
+    delivery_id: int
+    destination: str
+    carried_bytes: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,8 @@ class FileView:
     state: str
     code: str | None
     reason: str | None
+    size_bytes: int = 0
+    read_bytes: int | None = None  # None: it is not being read
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,12 @@ def open_deliveries(connection: Connection) -> list[DeliveryView]:
         " ORDER BY instr('sending waiting planned failed', delivery.state), delivery.changed_at_ms DESC",
         MOST_OPEN,
     )
+
+
+def in_flight(connection: Connection) -> tuple[list[DeliveryView], list[FileView]]:
+    """Return the deliveries that are being sent, and the files that are being read."""
+    sending = _deliveries(connection, "delivery.state = 'sending' ORDER BY delivery_id", MOST_OPEN)
+    return sending, _files(connection, "state = 'settling' AND read_bytes IS NOT NULL ORDER BY file_id")
 
 
 def rested_deliveries(connection: Connection) -> list[DeliveryView]:
@@ -114,6 +134,28 @@ def unlisted_count(connection: Connection) -> int:
     return int(row[0])
 
 
+def counts_by_destination(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return how many deliveries are in each state, for each destination's name."""
+    rows = connection.execute(
+        "SELECT name, delivery.state, count(*) FROM delivery JOIN destination USING (destination_id) GROUP BY 1, 2"
+    )
+    found: dict[str, dict[str, int]] = {}
+    for name, state, number in rows:
+        found.setdefault(name, {})[state] = number
+    return found
+
+
+def carried_since(connection: Connection, at: float) -> list[CarriedView]:
+    """Return what has arrived since then, oldest first."""
+    rows = connection.execute(
+        "SELECT delivery_id, name, coalesce(carried_bytes, 0), changed_at_ms FROM delivery"
+        " JOIN destination USING (destination_id)"
+        " WHERE delivery.state = 'delivered' AND changed_at_ms > ? ORDER BY changed_at_ms",
+        (milliseconds(at),),
+    )
+    return [CarriedView(number, name, carried, at_ms / 1000) for number, name, carried, at_ms in rows]
+
+
 def in_flight_bytes(connection: Connection) -> tuple[int, int]:
     """Return how much is sent of the deliveries that are under way, and how much they are together."""
     sent, whole = connection.execute(
@@ -139,9 +181,12 @@ def file_counts(connection: Connection) -> dict[str, int]:
 
 def files(connection: Connection) -> list[FileView]:
     """Return the files that are not accepted, latest change first."""
+    return _files(connection, "state NOT IN ('accepted', 'ignored') ORDER BY changed_at_ms DESC")
+
+
+def _files(connection: Connection, condition: str) -> list[FileView]:
     rows = connection.execute(
-        "SELECT directory, name, state, code, reason FROM file WHERE state NOT IN ('accepted', 'ignored')"
-        " ORDER BY changed_at_ms DESC LIMIT ?",
+        f"SELECT directory, name, state, code, reason, size_bytes, read_bytes FROM file WHERE {condition} LIMIT ?",
         (MOST_OPEN,),
     )
     return [FileView(os.fsdecode(os.path.join(row[0], row[1])), *row[2:]) for row in rows]
@@ -161,10 +206,10 @@ def destinations(connection: Connection) -> list[DestinationView]:
 
 def _deliveries(connection: Connection, condition: str, limit: int, *values: object) -> list[DeliveryView]:
     rows = connection.execute(
-        "SELECT delivery.evidence, delivery.changed_at_ms, comfyui.state, comfyui.code, comfyui.reason,"
+        "SELECT delivery.evidence, delivery.changed_at_ms, begun_bytes, comfyui.state, comfyui.code, comfyui.reason,"
         f" {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS} FROM {DELIVERY_TABLES}"
         " LEFT JOIN comfyui_listing AS comfyui ON comfyui.delivery_id = delivery.delivery_id"
         f" WHERE {condition} LIMIT ?",
         (*values, limit),
     )
-    return [DeliveryView(delivery_from(row[5:]), row[0], seconds(row[1]), *row[2:5]) for row in rows]
+    return [DeliveryView(delivery_from(row[6:]), row[0], seconds(row[1]), *row[2:6]) for row in rows]

@@ -24,6 +24,11 @@ PROGRAM_CODES = (
         "Install the newer version again: `pip install -U lorawatch`; or use another state_directory.",
     ),
     Code(
+        "journal-older",
+        "The journal was written by an older lorawatch, which may still run. It was left untouched.",
+        "Restart the daemon, which brings it up to date: `sudo systemctl restart lorawatch`, or `lorawatch once`.",
+    ),
+    Code(
         "log-file-unusable",
         "The log file cannot be opened or written. Events still go to the console or the journal.",
         "Check `file` below [log], its directory's owner and room: `ls -la DIRECTORY`, `df -h DIRECTORY`.",
