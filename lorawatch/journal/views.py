@@ -81,7 +81,7 @@ def open_deliveries(connection: Connection) -> list[DeliveryView]:
 
 def in_flight(connection: Connection) -> tuple[list[DeliveryView], list[FileView]]:
     """Return the deliveries that are being sent, and the files that are being read."""
-    sending = _deliveries(connection, "delivery.state = 'sending' ORDER BY delivery_id", MOST_OPEN)
+    sending = _deliveries(connection, "delivery.state = 'sending' ORDER BY delivery.delivery_id", MOST_OPEN)
     return sending, _files(connection, "state = 'settling' AND read_bytes IS NOT NULL ORDER BY file_id")
 
 
