@@ -13,7 +13,7 @@ from lorawatch.engine.arriving import record_arrival, record_departure
 from lorawatch.engine.settings import ComfyUILink, Route
 from lorawatch.journal import listings
 from lorawatch.journal.database import Database
-from lorawatch.status_report import report
+from lorawatch.status_report import take
 from tests.contract.test_directory_destination import open_directory
 from tests.integration.test_journal import NOW, add, get, place
 
@@ -148,5 +148,5 @@ def test_the_status_of_an_older_journal_says_what_brings_it_up_to_date(journal: 
     with journal.write() as connection:
         connection.execute("PRAGMA user_version = 4")
     with pytest.raises(JournalError) as raised:
-        report(os.path.dirname(journal.path))
+        take(os.path.dirname(journal.path))
     assert "restart the daemon" in raised.value.fix
