@@ -1,5 +1,6 @@
 """Listening to a WebSocket, against a real socket: what servers send, in pieces or not, and what is none of it."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -33,10 +34,11 @@ class Server:
             while b"\r\n\r\n" not in head:
                 head += connection.recv(65536)
             key = head.decode().partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
-            self._talk(connection, key)
-            connection.shutdown(socket.SHUT_WR)
-            while more := connection.recv(65536):
-                self.received += more
+            with contextlib.suppress(OSError):  # whoever listens may have gone in the middle of it
+                self._talk(connection, key)
+                connection.shutdown(socket.SHUT_WR)
+                while more := connection.recv(65536):
+                    self.received += more
 
     def end(self) -> None:
         self._thread.join(10)
