@@ -24,18 +24,18 @@ def doctor(
     """
     from lorawatch.doctor.examination import examine
     from lorawatch.doctor.report import Look, lines_of, summary
+    from lorawatch.terminal import is_coloured
 
     findings = []
-    is_terminal = sys.stdout.isatty()
-    is_coloured = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    look = Look(columns=shutil.get_terminal_size().columns if is_terminal else 0, is_coloured=is_coloured)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    look = Look(columns, is_coloured(sys.stdout, os.environ))
     for finding in examine(config, options.with_log_options(log_format, log_level)):
         findings.append(finding)
         if not as_json:
-            typer.echo("\n".join(options.printable(line) for line in lines_of(finding, look)), color=is_coloured)
+            typer.echo("\n".join(options.printable(line) for line in lines_of(finding, look)), color=look.is_coloured)
     if as_json:
         options.print_json({"findings": [finding.document() for finding in findings]})
     else:
-        typer.echo(f"\n{summary(findings, look)}", color=is_coloured)
+        typer.echo(f"\n{summary(findings, look)}", color=look.is_coloured)
     if not all(finding.is_fine for finding in findings):
         raise typer.Exit(EXIT_ATTENTION)

@@ -76,7 +76,8 @@ def _is_model(name: str) -> bool:
 
 def _compare(client: ComfyUI, shelf: Shelf, listed: Sequence[str]) -> Iterator[Finding]:
     check, held = "comfyui-listing", shelf.names()
-    missing = [name for name in held if not _is_listed(name, listed)]
+    known = _tails(listed)
+    missing = [name for name in held if name not in known]
     folders = client.folders(_FOLDER)
     reads = f"; it reads LoRAs from {', '.join(folders)}" if folders else ""
     if held and len(missing) == len(held):
@@ -129,9 +130,10 @@ def _way_for(shelf: Shelf) -> str:
     )
 
 
-def _is_listed(name: str, listed: Sequence[str]) -> bool:
-    """Return whether a name is in the list, also where the destination is a sub-directory of ComfyUI's."""
-    return name in listed or any(each.endswith(f"/{name}") for each in listed)
+def _tails(listed: Sequence[str]) -> set[str]:
+    """Return every name of the list, and what is left of it without directories: a destination may be one of these."""
+    parts = [name.split("/") for name in listed]
+    return {"/".join(each[start:]) for each in parts for start in range(len(each))}
 
 
 def _is_among(directory: str, folders: Sequence[str]) -> bool:

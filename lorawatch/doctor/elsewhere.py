@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lorawatch.config import DockerDestinationConfig
 from lorawatch.destinations.registry import build
-from lorawatch.doctor.findings import Finding, Level, cure_of, error, fine, of_error
+from lorawatch.doctor.findings import Finding, Level, error, fine, of_error
 from lorawatch.doctor.worker import Worker, may
 from lorawatch.domain.errors import DestinationError
 from lorawatch.finding.containers import SOCKET
@@ -44,9 +44,11 @@ def look(config: DockerDestinationConfig, worker: Worker) -> Iterator[Finding]:
 
 def _socket(config: DockerDestinationConfig, worker: Worker) -> Iterator[Finding]:
     """Say whether lorawatch's user may use Docker, where that is another one than asks."""
-    if worker.is_me or not os.path.exists(SOCKET):
+    scheme, _, path = (config.docker_host or f"unix://{SOCKET}").partition("://")
+    if worker.is_me or scheme != "unix" or not os.path.exists(path):
         return
-    if not may(os.stat(SOCKET), worker.identity, 6):
-        detail = f"{worker.name}, as whom lorawatch works, may not use {SOCKET}"
-        fix = cure_of("docker-unavailable").replace("-aG docker lorawatch", f"-aG docker {worker.name}")
+    if not may(os.stat(path), worker.identity, 6):
+        detail = f"{worker.name}, as whom lorawatch works, may not use {path}"
+        own = f"sudo usermod -aG docker {worker.name} (this equals root access), then restart lorawatch"
+        fix = "sudo lorawatch service install" if worker.is_service else own
         yield error(CHECK, detail, fix=fix, subject=config.name, code="docker-unavailable")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from lorawatch import humanize
 from lorawatch.doctor.findings import Finding, Level
+from lorawatch.terminal import styled
 
-_STYLES = {Level.OK: "32", Level.WARNING: "33", Level.ERROR: "31"}  # ECMA-48: green, yellow, red
+_STYLES = {Level.OK: "good", Level.WARNING: "warning", Level.ERROR: "error"}
 _LEVEL_WIDTH = 9
 _CHECK_WIDTH = 25
 _NARROW = 72  # below this the columns leave too little for the words
@@ -66,4 +67,4 @@ def _wrapped(text: str, indent: str, columns: int) -> list[str]:
 
 
 def _styled(text: str, level: Level, look: Look) -> str:
-    return f"\x1b[{_STYLES[level]}m{text}\x1b[0m" if look.is_coloured else text
+    return styled(text, _STYLES[level], is_wanted=look.is_coloured)

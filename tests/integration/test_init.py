@@ -2,6 +2,7 @@
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 import tomllib
@@ -17,8 +18,8 @@ from lorawatch.config_loading import load
 from lorawatch.domain.errors import ConfigurationError
 from lorawatch.finding import servers
 from lorawatch.finding.servers import Servers
-from lorawatch.finding.survey import Found, InContainer
-from lorawatch.finding.usual import Place
+from lorawatch.finding.survey import Found, InContainer, survey
+from lorawatch.finding.usual import Machine, Place
 from lorawatch.first_choice import Wish
 from lorawatch.first_configuration import text_of
 from lorawatch.first_file import checked_text, default_file
@@ -240,6 +241,31 @@ def test_a_comfyui_where_an_mcp_server_is_expected_is_none(tmp_path: Path) -> No
     with McpServer(tmp_path / "loras") as server:
         assert not servers.is_comfyui(server.url)
     assert servers.ask(comfyui_port=9, mcp_ports=[9]) == Servers()
+
+
+def test_nothing_but_this_machine_is_ever_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:3128")
+    asked: list[object] = []
+    connect = socket.socket.connect
+
+    def watched(self: socket.socket, address: Any) -> None:
+        asked.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", watched)
+    survey(Machine.of({"HOME": str(tmp_path)}))
+    ports = {address[1] for address in asked if isinstance(address, tuple)}
+    assert ports == {8188, 8189, 8190, 8012, 8013}
+    assert {address[0] for address in asked if isinstance(address, tuple)} == {"127.0.0.1"}
+
+
+def test_without_any_stdin_nothing_is_asked(tmp_path: Path) -> None:
+    machine(tmp_path, "ai-toolkit/outputs", "ComfyUI/models/loras", "comfyui/models/loras")
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.getcwd(), "LORAWATCH_CONFIG": ""}
+    words = f"{sys.executable} -m lorawatch init --output a.toml <&-"
+    done = subprocess.run(["sh", "-c", words], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.toml").is_file()
 
 
 def on_a_terminal(tmp_path: Path, answers: str, *words: str) -> Finished:
