@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
-from structlog.processors import JSONRenderer
-
 from lorawatch import journald
 from lorawatch.event_names import Level
 from lorawatch.event_record import Json, Record
@@ -41,12 +39,12 @@ class Output(Protocol):
 
 def json_renderer(*, is_ascii: bool) -> Render:
     """Return what renders an event as one line of JSON."""
-    render = JSONRenderer(ensure_ascii=is_ascii)
+    encode = json.JSONEncoder(ensure_ascii=is_ascii).encode  # json.dumps would make one for each event
 
     def rendered(record: Record) -> str:
         when = dt.datetime.fromtimestamp(record.at, dt.UTC).isoformat(timespec="milliseconds")
         head: dict[str, Json] = {"timestamp": f"{when[:-6]}Z", "level": record.level, "event": record.event.value}
-        return str(render(None, record.level, {**head, **record.data}))
+        return encode({**head, **record.data})
 
     return rendered
 

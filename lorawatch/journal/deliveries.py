@@ -75,6 +75,8 @@ def plan(connection: Connection, new: Plan, *, now: float) -> int | None:
 
 def get(connection: Connection, delivery_ids: Collection[int]) -> list[Delivery]:
     """Return these deliveries, in the order asked for; unknown numbers are left out."""
+    if not delivery_ids:
+        return []
     marks = ",".join("?" * len(delivery_ids))
     rows = connection.execute(
         f"SELECT {DELIVERY_COLUMNS}, {ARTIFACT_COLUMNS} FROM {DELIVERY_TABLES} WHERE delivery_id IN ({marks})",
