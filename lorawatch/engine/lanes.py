@@ -156,7 +156,7 @@ class Lane:
 
     def _claim(self) -> list[Delivery]:
         """Claim what is due. Staged copies only want publishing: they go first, in one group, by the express lane."""
-        carrier, journal = self._carrier, self._carrier.journal
+        carrier = self._carrier
         due = self._next_due()
         is_due = due is not None and due <= carrier.now()
         if self.is_draining or (not is_due and carrier.health.is_up(self._route.name)):
@@ -170,23 +170,30 @@ class Lane:
             return []
         limit = self._route.destination.group_size
         staged = self._gather(limit) if self._is_express else carrier.staged.newest(self._route.name, limit=MOST_STAGED)
-        with journal.write(is_durable=False) as connection:  # a claim is worth nothing after a power cut
-            if staged and self._is_express:
-                group = deliveries.claim(
-                    connection, staged, now=carrier.now(), lease_seconds=LEASE_SECONDS, owner=self._owner
-                )
-                if group:
-                    return group
-            return deliveries.claim_due(
+        group = self._claim_these(staged) if self._is_express else []
+        if group:
+            return group
+        with carrier.journal.read() as connection:  # first: a lane that wakes for nothing is to hold up no writer
+            numbers = deliveries.due(
                 connection,
                 self._route.destination_id,
                 now=carrier.now(),
-                lease_seconds=LEASE_SECONDS,
                 owner=self._owner,
                 limit=limit,
                 below=self._below,
                 besides=() if self._is_express else staged,
                 besides_below=SMALL_BYTES,  # a larger staged copy is not for the express lane, which never looks at it
+            )
+        return self._claim_these(numbers)
+
+    def _claim_these(self, numbers: Sequence[int]) -> list[Delivery]:
+        """Claim those of these deliveries that no other lane has taken."""
+        if not numbers:
+            return []
+        carrier = self._carrier
+        with carrier.journal.write(is_durable=False) as connection:  # a claim is worth nothing after a power cut
+            return deliveries.claim(
+                connection, numbers, now=carrier.now(), lease_seconds=LEASE_SECONDS, owner=self._owner
             )
 
     def _gather(self, limit: int) -> list[int]:

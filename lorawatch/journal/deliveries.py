@@ -86,19 +86,18 @@ def get(connection: Connection, delivery_ids: Collection[int]) -> list[Delivery]
     return [found[number] for number in delivery_ids if number in found]
 
 
-def claim_due(
+def due(
     connection: Connection,
     destination_id: int,
     *,
     now: float,
-    lease_seconds: float,
     owner: str,
     limit: int,
     below: int,
     besides: Collection[int] = (),
     besides_below: int = 0,
-) -> list[Delivery]:
-    """Claim what is due, new before backlog, newest first: one delivery, or a group of small ones.
+) -> list[int]:
+    """Return what is to be claimed next, new before backlog, newest first: one delivery, or a group of small ones.
 
     `below` leaves out deliveries of that many bytes or more; `besides`, as far as they are smaller than
     `besides_below`, are for another lane to take. `owner` is `<process>:<lane>`; a lease of the same process never
@@ -115,8 +114,7 @@ def claim_due(
             "process": owner.partition(":")[0],
         },
     ).fetchall()
-    numbers = _group([row for row in rows if row[0] not in besides or row[1] >= besides_below][:limit])
-    return claim(connection, numbers, now=now, lease_seconds=lease_seconds, owner=owner) if numbers else []
+    return _group([row for row in rows if row[0] not in besides or row[1] >= besides_below][:limit])
 
 
 def claim(

@@ -67,9 +67,8 @@ def claim(
     journal: Database, *, now: float = NOW, owner: str = OWNER, limit: int = 64, below: int = NO_LIMIT
 ) -> list[Delivery]:
     with journal.write() as connection:
-        return deliveries.claim_due(
-            connection, place(connection), now=now, lease_seconds=LEASE_SECONDS, owner=owner, limit=limit, below=below
-        )
+        numbers = deliveries.due(connection, place(connection), now=now, owner=owner, limit=limit, below=below)
+        return deliveries.claim(connection, numbers, now=now, lease_seconds=LEASE_SECONDS, owner=owner)
 
 
 def get(journal: Database, number: int) -> Delivery:
@@ -256,7 +255,7 @@ def test_what_is_due_is_found_without_reading_what_was_ever_delivered(journal: D
     with journal.write() as connection:
         connection.set_trace_callback(asked.append)
         deliveries.next_due_at(connection, place(connection), owner=OWNER, below=NO_LIMIT)
-        deliveries.claim_due(connection, 1, now=NOW, lease_seconds=LEASE_SECONDS, owner=OWNER, limit=64, below=NO_LIMIT)
+        deliveries.due(connection, 1, now=NOW, owner=OWNER, limit=64, below=NO_LIMIT)
         connection.set_trace_callback(None)
         due = [each for each in asked if "FROM delivery" in each and "lease_owner NOT LIKE" in each]
         plans = [connection.execute(f"EXPLAIN QUERY PLAN {each}").fetchall() for each in due]
