@@ -1,6 +1,9 @@
 """One booted machine for all tests of the service, with lorawatch installed as the README says."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +31,12 @@ def serving(machine: Machine) -> Iterator[Serving]:
     machine.run(PROGRAM, "service", "uninstall", "--purge")
     machine.run("rm", "-rf", DROP_INS, "/ai-toolkit", "/comfyui")
     machine.run("systemctl", "daemon-reload")
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that other users may enter; pytest's own are closed, again and again."""
+    directory = Path(tempfile.mkdtemp(prefix="lw-open-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)

@@ -72,14 +72,15 @@ class ArchiveReach:
 
     def land(self, freight: Freight, *, stop: Stop) -> Landed:
         """Write a temporary file and read it back."""
-        folder, name = os.path.split(freight.temporary)
-        entry = _entry(name, freight.owner, freight.file_mode)
+        ground = self.look(freight.folders[-1], freight.folders[:-1])
+        entry = _entry(freight.part_name, freight.owner or ground.owner, freight.file_mode)
         entry.size = freight.size_bytes
-        self._put(folder, _archive_of(entry, freight.blocks), stop=stop)
-        read = self._read_back(freight.temporary, stop=stop, heartbeat=freight.heartbeat)
+        self._put(ground.folder, _archive_of(entry, freight.blocks), stop=stop)
+        path = f"{ground.folder}/{freight.part_name}"
+        read = self._read_back(path, stop=stop, heartbeat=freight.heartbeat)
         if read is None:
-            raise DeliveryDelayedError(f"{freight.temporary} is gone", code="destination-changed")
-        return Landed(_fingerprint(read[0]), read[1])
+            raise DeliveryDelayedError(f"{path} is gone", code="destination-changed")
+        return Landed(path, _fingerprint(read[0]), read[1])
 
     def give_name(self, naming: Naming) -> tuple[RemoteFile, bool] | None:
         """Link the name to the temporary file, and empty that one."""

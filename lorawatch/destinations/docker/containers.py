@@ -6,6 +6,7 @@ known of its tools goes by its id.
 
 import re
 import threading
+import time
 
 from lorawatch.destinations.docker.archive import ArchiveReach
 from lorawatch.destinations.docker.client import Container, Docker, unavailable
@@ -13,6 +14,8 @@ from lorawatch.destinations.docker.reach import BrokenOffError, NoToolsError, Re
 from lorawatch.destinations.docker.shell import ShellReach
 from lorawatch.domain.errors import DeliveryDelayedError, DestinationDownError, DestinationError
 
+# A burst need not ask before every call: what has changed meanwhile is met by the call, and asked about then.
+FRESH_SECONDS = 1.0
 _NUMBERS = re.compile(r"[0-9]+(:[0-9]+)?")
 
 
@@ -27,10 +30,20 @@ class ContainerPlace:
         self._owner = owner
         self._copies_into_stopped = copies_into_stopped
         self._lock = threading.Lock()
+        self._found: tuple[float, Reach | None] = (0.0, None)
         self._tools: tuple[str, str | None] = ("", None)  # of the last container seen: its id, why it has no tools
 
     def reach(self) -> Reach:
         """Return the way to the files. Raises DestinationDownError."""
+        with self._lock:
+            found_at, reach = self._found
+        if reach is None or time.monotonic() - found_at > FRESH_SECONDS:
+            reach = self._find()
+            with self._lock:
+                self._found = (time.monotonic(), reach)
+        return reach
+
+    def _find(self) -> Reach:
         container = self._docker.container(self._name)
         if container.status == "running":
             reach = self._shell(container)
@@ -45,6 +58,7 @@ class ContainerPlace:
 
     def explain(self, error: BrokenOffError) -> DestinationError:
         """Return why a call was cut off, by asking what the container is now."""
+        self._found = (0.0, None)
         try:
             container = self._docker.container(self._name)
         except DestinationDownError as down:

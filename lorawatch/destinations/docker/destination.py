@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from lorawatch.destinations.docker.reach import BrokenOffError, Freight, Landed, Naming, Place, Reach
+from lorawatch.destinations.docker.reach import BrokenOffError, Freight, Landed, Naming, Place, Reach, no_room
 from lorawatch.domain.errors import (
     DeliveryDelayedError,
-    DestinationDownError,
     DestinationError,
     FileChangedError,
     NameTakenError,
@@ -65,7 +64,9 @@ class DockerDestination:
         with self._reaching() as reach:
             self._drop_abandoned(reach)
             ground = reach.look(self._root, (), trial=self._path_in(self._root))
-            self._require_room(ground.free_bytes, needed_bytes)
+        free, least = ground.free_bytes, self._settings.min_free_bytes
+        if free is not None and free - needed_bytes < least:
+            raise no_room(self._place.words, free_bytes=free, needed_bytes=needed_bytes, least_bytes=least)
 
     def find(self, remote_name: str) -> RemoteFile | None:
         """Return what stands at the name: a link, a directory or a device counts, and is never ours."""
@@ -145,23 +146,31 @@ class DockerDestination:
         self, remote_name: str, blocks: Iterable[memoryview | bytes], *, size_bytes: int,
         heartbeat: Callable[[], object], stop: Stop,
     ) -> StagedCopy:  # fmt: skip
-        folders = self._folders_of(remote_name)
+        folders = (*self._folders_of(remote_name)[::-1], self._root)
         with self._reaching() as reach:
             self._drop_abandoned(reach)
-            ground = reach.look(self._root, folders[::-1])
-            self._require_room(ground.free_bytes, size_bytes)
-            temporary = self._new_temporary(reach, ground.folder)
-            owner = self._settings.owner or ground.owner
-            freight = Freight(temporary, size_bytes, blocks, owner, self._settings.file_mode, heartbeat)
+            part_name = self._new_part_name(reach)
+            freight = Freight(
+                folders=folders,
+                part_name=part_name,
+                size_bytes=size_bytes,
+                blocks=blocks,
+                owner=self._settings.owner,
+                file_mode=self._settings.file_mode,
+                min_free_bytes=self._settings.min_free_bytes,
+                heartbeat=heartbeat,
+            )
             try:
                 landed = reach.land(freight, stop=stop)
             except BaseException:
-                self._discard(temporary)
+                # Not by `drop` alone: its program there may not have begun yet.
+                possible = [os.path.join(folder, part_name) for folder in folders]
+                self._discard(*possible)
                 with self._lock:
-                    self._abandoned.add(temporary)  # once more: its program there may not have begun yet
+                    self._abandoned.update(possible)
                 raise
         self._note_all(reach, landed)
-        return StagedCopy(temporary, landed.fingerprint, size_bytes, landed.sha256)
+        return StagedCopy(landed.path, landed.fingerprint, size_bytes, landed.sha256)
 
     def _require_same(self, consignment: Consignment, staged: StagedCopy, source: int) -> None:
         wanted = consignment.delivery.artifact.sha256
@@ -212,14 +221,15 @@ class DockerDestination:
             self._note("rename-not-exclusive", detail)
         return replace(there, remote_name=remote_name)
 
-    def _discard(self, temporary: str) -> None:
+    def _discard(self, *temporaries: str) -> None:
+        """Remove one temporary file, which may be at several places."""
         try:
             with self._reaching() as reach:
-                reach.drop([temporary])
+                reach.drop(temporaries)
         except DestinationError:
             with self._lock:
-                self._abandoned.add(temporary)  # the probe that finds Docker again removes it
-        holding.release(self._held_name(temporary))
+                self._abandoned.update(temporaries)  # the next who finds Docker again removes it
+        holding.release(self._held_name(temporaries[0]))
 
     def _drop_abandoned(self, reach: Reach) -> None:
         with self._lock:
@@ -238,23 +248,13 @@ class DockerDestination:
         except BrokenOffError as error:
             raise self._place.explain(error) from error
 
-    def _require_room(self, free_bytes: int | None, needed_bytes: int) -> None:
-        least = self._settings.min_free_bytes
-        if free_bytes is not None and free_bytes - needed_bytes < least:
-            raise DestinationDownError(
-                f"{self._place.words} has {free_bytes:,} bytes free; {needed_bytes:,} more would leave less than"
-                f" min_free_bytes = {least:,}",
-                code="low-disk-space",
-                fix="free some space, or lower min_free_bytes; the delivery goes on by itself",
-            )
-
-    def _new_temporary(self, reach: Reach, folder: str) -> str:
-        """Return a temporary name that nobody holds. What cannot be removed is given one of a few, to be used again."""
+    def _new_part_name(self, reach: Reach) -> str:
+        """Return a temporary name that nobody holds. What cannot be removed has one of a few, to be used again."""
         for slot in range(MOST_SLOTS):
             number = secrets.token_hex(8) if reach.is_exclusive else f"{slot:016x}"
-            path = os.path.join(folder, f"{self._prefix}{number}.part")
-            if holding.hold(self._held_name(path)):
-                return path
+            part_name = f"{self._prefix}{number}.part"
+            if holding.hold(self._held_name(part_name)):
+                return part_name
         raise DeliveryDelayedError("every temporary name is in use", fix="it is tried again")
 
     def _path_in(self, folder: str) -> str:

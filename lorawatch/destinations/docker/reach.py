@@ -60,6 +60,7 @@ class Ground:
 class Landed:
     """A temporary file that is complete. `sha256` is that of the bytes read back."""
 
+    path: str
     fingerprint: str
     sha256: str
     notes: tuple[tuple[str, str], ...] = ()
@@ -81,13 +82,19 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Freight:
-    """Bytes on their way to a temporary file, and how they are to be given there."""
+    """Bytes on their way to a temporary file, and how they are to be given there.
 
-    temporary: str
+    It goes into the first of `folders` that exists, the last of which is the root: a rename reaches every name from
+    there, also where something is mounted below the root.
+    """
+
+    folders: tuple[str, ...]
+    part_name: str
     size_bytes: int
     blocks: Iterable[memoryview | bytes]
-    owner: str
+    owner: str  # "": whoever owns the root
     file_mode: int
+    min_free_bytes: int
     heartbeat: Callable[[], object]  # called while the copy is read back
 
 
@@ -156,6 +163,16 @@ def error_from_words(words: str, *, doing: str, where: str) -> DestinationError:
             fix="change name_template, or give a name with --as",
         )
     return error_of_number(number, doing=doing, words=words or "it said nothing")
+
+
+def no_room(where: str, *, free_bytes: int, needed_bytes: int, least_bytes: int) -> DestinationDownError:
+    """Return the error for a place that has not enough room."""
+    return DestinationDownError(
+        f"{where} has {free_bytes:,} bytes free; {needed_bytes:,} more would leave less than"
+        f" min_free_bytes = {least_bytes:,}",
+        code="low-disk-space",
+        fix="free some space, or lower min_free_bytes; the delivery goes on by itself",
+    )
 
 
 def missing_root(root: str, where: str) -> DestinationDownError:

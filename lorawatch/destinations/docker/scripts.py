@@ -97,15 +97,28 @@ name "$1"
 """
 )
 
-# temporary, owner, mode, size; the bytes on stdin. If they end too early we are gone: nobody else would tidy up.
+# owner or "", mode, size, least room, name of the temporary file, then folders from the deepest up to the root; the
+# bytes on stdin. If they end too early we are gone: nobody else would tidy up.
 LAND = (
     _PROLOGUE
     + """
-name "$1"
+owner=$1 mode=$2 size=$3 least=$4 part=$5
+shift 5
+folder=
+for each in "$@"; do
+    name "$each"
+    [ -z "$folder" ] && [ -d "$n" ] && folder=$n && chosen=$each
+done
+[ -d "$n" ] || { echo missing; over; }
+echo "folder $chosen"
+[ -n "$owner" ] || owner=$(stat -c %u:%g "$n/.")
+set -- $(stat -f -c '%a %S' "$folder" 2>/dev/null)
+if [ "$#" = 2 ] && [ "$(($1 * $2 - size))" -lt "$least" ]; then echo "room $(($1 * $2))"; over; fi
+n=$folder/$part
 e=$({ cat >"$n"; } 2>&1) || { rm -f "$n"; failed write "$e"; }
-[ "$(stat -c %s "$n")" = "$4" ] || { rm -f "$n"; echo short; over; }
-chown "$2" "$n" 2>/dev/null || echo "not-owner $2"
-chmod "$3" "$n" 2>/dev/null || echo "not-mode $3"
+[ "$(stat -c %s "$n")" = "$size" ] || { rm -f "$n"; echo short; over; }
+chown "$owner" "$n" 2>/dev/null || echo "not-owner $owner"
+chmod "$mode" "$n" 2>/dev/null || echo "not-mode $mode"
 flush "$n"
 h=$(openssl dgst -sha256 -r <"$n" 2>/dev/null) || h=$(sha256sum <"$n" 2>/dev/null) || h=unknown
 echo "sha256 ${h%% *}"

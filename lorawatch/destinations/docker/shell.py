@@ -20,6 +20,7 @@ from lorawatch.destinations.docker.reach import (
     error_from_words,
     last_line,
     missing_root,
+    no_room,
 )
 from lorawatch.destinations.docker.scripts import encoded
 from lorawatch.domain.errors import DeliveryDelayedError
@@ -89,16 +90,20 @@ class ShellReach:
     def land(self, freight: Freight, *, stop: Stop) -> Landed:
         """Write, flush and read back a temporary file, in one call."""
         doing = f"write {freight.size_bytes} bytes into {self._where}"
-        size, mode = str(freight.size_bytes), f"{freight.file_mode:o}"
-        words = [*self._feeding, scripts.LAND, "lorawatch", encoded(freight.temporary), freight.owner, mode, size]
+        asked = [encoded(folder) for folder in freight.folders]
+        numbers = (f"{freight.file_mode:o}", str(freight.size_bytes), str(freight.min_free_bytes))
+        words = [*self._feeding, scripts.LAND, "lorawatch", freight.owner, *numbers, freight.part_name, *asked]
         patience = Patience(STALL_SECONDS + freight.size_bytes / _SLOWEST_BYTES_PER_SECOND, freight.heartbeat)
-        finished = feed(words, freight.blocks, stop=stop, patience=patience)
-        lines = self._result(finished, doing)
+        lines = self._result(feed(words, freight.blocks, stop=stop, patience=patience), doing, root=freight.folders[-1])
+        if "room" in lines:
+            free, needed = int(lines["room"]), freight.size_bytes
+            raise no_room(self._where, free_bytes=free, needed_bytes=needed, least_bytes=freight.min_free_bytes)
         if "short" in lines:
             raise DeliveryDelayedError(f"only a part of the bytes reached {self._where}", code="connection-lost")
-        told = lines["sha256"]
-        sha256 = told if _is_sha256(told) else self._read_back(freight.temporary) or ""
-        return Landed(_file_of(lines["landed"]).fingerprint, sha256, tuple(_notes(lines, self._where)))
+        folder = dict(zip(asked, freight.folders, strict=True))[lines["folder"]]
+        path, told = f"{folder}/{freight.part_name}", lines["sha256"]
+        sha256 = told if _is_sha256(told) else self._read_back(path)
+        return Landed(path, _file_of(lines["landed"]).fingerprint, sha256, tuple(_notes(lines, self._where)))
 
     def give_name(self, naming: Naming) -> tuple[RemoteFile, bool] | None:
         """Link, or rename over what may be replaced."""
@@ -156,18 +161,17 @@ class ShellReach:
     def _ask(
         self, doing: str, script: str, *arguments: str, root: str = "", patience_seconds: float = 60.0
     ) -> dict[str, str]:
-        lines = self._result(self._run(script, *arguments, patience_seconds=patience_seconds), doing)
-        if "missing" in lines:
-            raise missing_root(root, self._where)
-        return lines
+        return self._result(self._run(script, *arguments, patience_seconds=patience_seconds), doing, root=root)
 
     def _run(self, script: str, *arguments: str, patience_seconds: float = 60.0) -> Finished:
         return run([*self._words, script, "lorawatch", *arguments], timeout_seconds=patience_seconds)
 
-    def _result(self, finished: Finished, doing: str) -> dict[str, str]:
+    def _result(self, finished: Finished, doing: str, *, root: str) -> dict[str, str]:
         lines = scripts.lines_of(finished.stdout)
         if lines is None:
             raise BrokenOffError(finished, doing=doing)
+        if "missing" in lines:
+            raise missing_root(root, self._where)
         if "failed" in lines:
             raise error_from_words(lines["failed"].partition(" ")[2], doing=doing, where=self._where)
         return lines
