@@ -29,12 +29,16 @@ _GNU_TOOLS = (
 
 
 class Engine:
-    """One dockerd. It may be stopped, killed and started again; its containers are then as Docker leaves them."""
+    """One dockerd. It may be stopped, killed and started again; its containers are then as Docker leaves them.
 
-    def __init__(self) -> None:
+    `second_socket` is another place where it answers.
+    """
+
+    def __init__(self, second_socket: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="lw-docker-"))  # a short path: socket names end at 107 bytes
         self.socket = self.directory / "docker.sock"
         self.host = f"unix://{self.socket}"
+        self._hosts = [self.host, *([f"unix://{second_socket}"] if second_socket is not None else [])]
         self._process: subprocess.Popen[bytes] | None = None
         self._images: set[str] = set()
 
@@ -49,7 +53,8 @@ class Engine:
             "--exec-root",
             self.directory / "exec",
         ]
-        words += ["--host", self.host, "--pidfile", self.directory / "pid", "--bridge=none", "--iptables=false"]
+        words += [f"--host={host}" for host in self._hosts]
+        words += ["--pidfile", self.directory / "pid", "--bridge=none", "--iptables=false"]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + PATIENCE_SECONDS
