@@ -14,7 +14,7 @@ from lorawatch.domain.ports import Destination
 from lorawatch.transport import holding
 from tests.contract.bench import TWO, Sender, Shelf, delivered, prepare
 from tests.contract.destination_suite import DestinationSuite
-from tests.contract.test_directory_destination import DirectoryShelf
+from tests.contract.touching import DirectoryShelf
 
 BUSYBOX = "/bin/busybox"
 INSTANCE = "0123456789ab"
