@@ -42,7 +42,7 @@ class Facts:
     """What inspection found in a header. Unknown is None or empty, never a guess."""
 
     kind: str = "unknown"
-    algorithm: str | None = None  # of a LoRA: lora, dora, lokr, loha, full
+    algorithm: str | None = None  # of a LoRA: lora, dora, lokr, loha, oft, full
     family: str | None = None
     families: tuple[str, ...] = ()  # when several fit, and family is None
     rank: int | None = None

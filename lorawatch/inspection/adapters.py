@@ -8,17 +8,23 @@ import re
 from collections.abc import Mapping
 from math import prod
 
+from lorawatch.inspection.keys import usual_name
+
 Shape = tuple[int, ...]
 Sizes = tuple[int | None, int | None]  # outputs, inputs; None: the file does not tell
 
-# PEFT wraps whatever it saved: base_model.model.transformer.…; transformer_2 is the second expert of Wan 2.2.
+# PEFT wraps whatever it saved: base_model.model.transformer.…; transformer_2 is the second expert of Wan 2.2. pipe.dit
+# is DiffSynth's, net the Cosmos code's, Hunyuan_video_I2V_lora_ its own trainer's, and VideoX-Fun writes lora_unet__.
 _PREFIX = re.compile(
     r"(?:base_model\.model\.)?"
-    r"(?:model\.diffusion_model\.|diffusion_model\.|transformer\.|transformer_2\.|unet\."
-    r"|lora_unet_|lora_transformer_|lycoris_)?"
+    r"(?:model\.diffusion_model\.|diffusion_model\.|transformer\.|transformer_2\.|unet\.|pipe\.(?:dit|unet)\.|dit\.|net\."
+    r"|lora_unet__?|lora_transformer_|lora_prior_unet_|lycoris_|Hunyuan_video_I2V_lora_)?"
 )
-_DOWN = frozenset({"lora_A", "lora_down", "lora.down", "_lora.down"})
-_UP = frozenset({"lora_B", "lora_up", "lora.up", "_lora.up"})
+_DOWN = frozenset({"lora_A", "lora_down"})
+_UP = frozenset({"lora_B", "lora_up"})
+# A difference of one of these is no layer's: they are parameters of their own.
+_NO_LAYERS = ("modulation", "scale_shift_table", "_token", "linear1_qkv")
+_OLD_DIFFUSERS = re.compile(r"[._]lora(?:_linear_layer)?$")
 _FACTORS = frozenset(
     {f"hada_w{half}_{side}" for half in "12" for side in "ab"}
     | {"hada_t1", "hada_t2", "lokr_t2", "lokr_w1", "lokr_w2"}
@@ -33,9 +39,13 @@ def adapted_layers(shapes: Mapping[str, Shape]) -> dict[str, Sizes]:
     """
     layers: dict[str, dict[str, Shape]] = {}
     for key, shape in shapes.items():
-        layer, _, role = key.rpartition(".")
+        layer, _, role = usual_name(key).rpartition(".")
         if role == "weight":
             layer, role = _weight(layer)
+        elif role in _DOWN or role in _UP:  # Mochi's own trainer leaves the last word out
+            role = "down" if role in _DOWN else "up"
+        if layer.endswith(_NO_LAYERS):
+            continue
         if role in _FACTORS or (role in {"down", "up"}) or (role in {"diff", "weight"} and len(shape) > 1):
             layers.setdefault(layer, {})[role] = shape
     return {_name(layer): _sizes(tensors) for layer, tensors in layers.items()}
@@ -48,8 +58,8 @@ def _weight(stem: str) -> tuple[str, str]:
         before, _, adapter = layer.rpartition(".")
         if adapter in _DOWN or adapter in _UP:  # peft with the adapter's name: lora_A.default.weight
             layer, role = before, adapter
-        elif role in {"down", "up"} and layer.endswith(("lora", "_lora")):  # diffusers before peft: to_q_lora.down
-            return layer[: -len("_lora")], role
+        elif role in {"down", "up"} and (found := _OLD_DIFFUSERS.search(layer)):  # to_q_lora.down, to_q.lora.down
+            return layer[: found.start()], role
         else:
             return (layer, "lora_mid") if role in {"lora_mid", "lora_magnitude_vector"} else (stem, "weight")
     return layer, "down" if role in _DOWN else "up"

@@ -19,7 +19,8 @@ from lorawatch.inspection.families_table import FamilyTable, family_table, table
 __all__ = ["Evidence", "FamilyVerdict", "judge", "recognise", "table_version", "weigh"]
 
 _METADATA_KEYS = ("ss_base_model_version", "modelspec.architecture")
-_TEXT_ENCODERS = ("lora_te", "text_encoder")
+# The last ones are those of the format that OneTrainer calls OMI.
+_TEXT_ENCODERS = ("lora_te", "lora_prior_te", "text_encoder", "clip_l_", "clip_g_", "t5_", "t5xxl_", "bundle_emb_")
 _MOE_PAIR = frozenset({"wan_2.1", "wan_2.2_14b"})
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 _LONGEST_NAME = 64

@@ -1,17 +1,19 @@
 """The inspector that the engine asks what a file is.
 
-The intake thread and `check` call it. It reads headers only and keeps nothing between two files.
+The intake thread and `check` call it. It reads headers only, and the few numbers that belong to them.
 """
 
 import os
+from dataclasses import replace
 
 from lorawatch.domain.model import Facts
+from lorawatch.inspection.alphas import alpha_in_tensors
 from lorawatch.inspection.facts import facts_of
 from lorawatch.inspection.families import table_version
 from lorawatch.inspection.header import Header, read_header
 
 # Part of each stored verdict, beside the family table's own. Raise it when any verdict could come out differently.
-_RULES = 1
+_RULES = 2
 
 
 class SafetensorsInspector:
@@ -32,4 +34,7 @@ class SafetensorsInspector:
         """Return the facts, and the header itself for a weights scan. Raises as `header`."""
         size_bytes = os.fstat(descriptor).st_size
         header = read_header(descriptor, size_bytes=size_bytes, max_header_bytes=self._max_header_bytes)
-        return facts_of(header, name=name), header
+        facts = facts_of(header, name=name)
+        if facts.rank is not None and facts.alpha is None:
+            facts = replace(facts, alpha=alpha_in_tensors(descriptor, header))
+        return facts, header

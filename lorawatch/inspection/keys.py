@@ -21,6 +21,7 @@ class Role(StrEnum):
     DORA_SCALE = "dora-scale"
     LOKR = "lokr"
     LOHA = "loha"
+    OFT = "oft"
     FULL = "full"
     OTHER = "other"
 
@@ -35,7 +36,8 @@ _PARTS = {
     **dict.fromkeys(("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"), Role.LOKR),
     **dict.fromkeys(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"), Role.LOHA),
     **dict.fromkeys(("diff", "diff_b", "set_weight"), Role.FULL),
-    **dict.fromkeys(("oft_blocks", "oft_diag", "w_norm", "b_norm", "reshape_weight"), Role.OTHER),
+    **dict.fromkeys(("oft_blocks", "oft_diag", "oft_R"), Role.OFT),
+    **dict.fromkeys(("w_norm", "b_norm", "reshape_weight"), Role.OTHER),
 }
 _RANDOM_AT_FIRST = frozenset({"hada_w1_a", "hada_w1_b"})
 _KEY_END = re.compile(
@@ -46,6 +48,18 @@ _KEY_END = re.compile(
 
 # How the layers of text encoders are called: kohya (lora_te, lora_te1_ …), diffusers, ComfyUI, Stable Cascade.
 _TEXT_ENCODER = re.compile(r"(?:base_model\.model\.)?(?:lora_te\d?_|lora_prior_te_|text_encoders?(?:_\d)?\.)")
+
+
+# What XLabs hung on Flux's attention, and the layers that ComfyUI takes it for (comfy/lora_convert.py, USO).
+_XLABS = re.compile(r"\.processor\.(qkv|proj)_lora([12]?)\.(down|up)\.")
+_XLABS_LAYERS = {
+    "qkv1": "img_attn.qkv",
+    "proj1": "img_attn.proj",
+    "qkv2": "txt_attn.qkv",
+    "proj2": "txt_attn.proj",
+    "qkv": "linear1_qkv",
+    "proj": "linear2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +75,16 @@ class Key:
 @lru_cache(maxsize=8192)
 def split_key(name: str) -> Key | None:
     """Return what a tensor name stands for, or None if it belongs to no LoRA."""
+    name = usual_name(name)
     found = _KEY_END.search(name)
     return Key(name[: found.start()], found[1], _PARTS[found[1]]) if found else None
+
+
+def usual_name(name: str) -> str:
+    """Return the name that everybody but XLabs gives to a tensor."""
+    if ".processor." not in name:
+        return name
+    return _XLABS.sub(lambda match: f".{_XLABS_LAYERS[match[1] + match[2]]}.lora_{match[3]}.", name)
 
 
 def is_never_zero(name: str, shape: tuple[int, ...]) -> bool:

@@ -12,7 +12,7 @@ from lorawatch.inspection.keys import Key, Role
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_WEIGHT_ROLES = frozenset({Role.DOWN, Role.UP, Role.LOKR, Role.LOHA, Role.FULL})
+_WEIGHT_ROLES = frozenset({Role.DOWN, Role.UP, Role.LOKR, Role.LOHA, Role.OFT, Role.FULL})
 
 
 def _any_key(pattern: str) -> re.Pattern[str]:
@@ -25,12 +25,17 @@ _CACHED = re.compile(
     r"(?:latents?|text_embeds?|prompt_embeds?|pooled_(?:prompt_)?embeds?|varlen)(?:_.*)?|attention_mask"
 )
 # AI Toolkit and A1111 write emb_params, and clip_l with clip_g for SDXL; diffusers one tensor named by its token.
-_EMBEDDING_KEYS = frozenset({"emb_params", "clip_l", "clip_g", "t5xxl", "string_to_param.*", "*"})
+# OneTrainer adds those of other encoders, and vectors that come out of them.
+_EMBEDDING_KEY = re.compile(
+    r"emb_params|string_to_param\.\*|\*|(?:clip_[lg]|t5(?:xxl)?|llama|qwen\w*|gemma\w*)(?:_out)?"
+)
 _EMBEDDING_MAX_TOKENS = 128
 _EMBEDDING_MIN_WIDTH = 256
 
 # Tried before LoRA: IP-Adapter FaceID brings LoRA layers along.
 _IP_ADAPTER = _any_key(r"(?:image_proj(?:_model)?|ip_adapter|adapter_modules)\.|.*\.to_k_ip\.")
+# Tried with LoRA: so kohya and LyCORIS name what they train, whatever the algorithm (GLoRA and IA3 among them).
+_TRAINERS_NAME = _any_key(r"(?:lora_(?:unet|te\d?|transformer|prior_unet)_|lycoris_)\w+\.")
 # Tried after it, in this order: a checkpoint holds a VAE and a text encoder as well.
 _BACKBONES = (
     r"double_blocks|single_blocks|joint_blocks|transformer_blocks|single_transformer_blocks|double_layers|single_layers"
@@ -41,7 +46,9 @@ _LAYOUTS = (
     # ComfyUI tells these apart by the same names: comfy/controlnet.py, comfy/t2i_adapter/adapter.py.
     (
         "controlnet",
-        _any_key(r"(?:control_model|zero_convs|input_hint_block|control_layers|controlnet\w*)\.|lora_controlnet$"),
+        _any_key(
+            r"(?:control_model|zero_convs|input_hint_block|control_layers|controlnet\w*|lllite_\w+)\.|lora_controlnet$"
+        ),
     ),
     ("t2i-adapter", _any_key(r"(?:adapter\.)?body\.\d+\.(?:resnets\.\d+\.)?(?:block1|block2|in_conv)\.")),
     ("model", _any_key(r"model\.diffusion_model\.")),
@@ -84,6 +91,8 @@ def kind_of(shapes: Shapes, keys: Collection[Key]) -> str | None:
         return "ip-adapter"
     if 2 * len(keys) >= len(shapes) and any(key.role in _WEIGHT_ROLES for key in keys):
         return "lora"
+    if 2 * len(_TRAINERS_NAME.findall(names)) > len(shapes) and any(len(shape) > 1 for shape in shapes.values()):
+        return "lora"
     return next((kind for kind, pattern in _LAYOUTS if pattern.search(names)), None)
 
 
@@ -93,9 +102,9 @@ def kind_by_name(stem: str) -> str:
 
 
 def algorithm_of(keys: Collection[Key]) -> str | None:
-    """Return how most of a LoRA's layers change their weights: lora, dora, lokr, loha or full."""
+    """Return how most of a LoRA's layers change their weights: lora, dora, lokr, loha, oft or full."""
     counts = Counter(key.role for key in keys)
-    roles = ((Role.LOKR, "lokr"), (Role.LOHA, "loha"), (Role.DOWN, "lora"), (Role.FULL, "full"))
+    roles = ((Role.LOKR, "lokr"), (Role.LOHA, "loha"), (Role.OFT, "oft"), (Role.DOWN, "lora"), (Role.FULL, "full"))
     role, algorithm = max(roles, key=lambda pair: counts[pair[0]])
     if not counts[role]:
         return None
@@ -104,7 +113,7 @@ def algorithm_of(keys: Collection[Key]) -> str | None:
 
 def _is_embedding(shapes: Shapes) -> bool:
     """Return whether these are a few vectors, each as wide as a text encoder."""
-    is_named = all(name in _EMBEDDING_KEYS for name in shapes)
+    is_named = all(_EMBEDDING_KEY.fullmatch(name) for name in shapes)
     is_alone = len(shapes) == 1 and not any("." in name for name in shapes)
     return (is_named or is_alone) and all(
         len(shape) in (1, 2)

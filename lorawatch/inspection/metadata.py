@@ -5,12 +5,17 @@ as absent, and nothing raises.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 Metadata = Mapping[str, str]
 
 _LARGEST_STEP = 10**12  # no training is longer, and every database and file name takes it
 _MOST_WORDS = 10
+# Both of kohya's trainers write the same keys. These models only musubi-tuner trains (dataset/architectures.py).
+_MUSUBI_MODELS = re.compile(
+    r"hunyuan_video|wan|framepack|flux_kontext|flux_2|qwen_image|kandinsky|z_image|hidream|ideogram|krea|minimax"
+)
 _LONGEST_WORD = 100
 
 
@@ -43,7 +48,7 @@ def software_in(metadata: Metadata) -> str | None:
     if "ot_branch" in metadata or "ot_config" in metadata:
         return "OneTrainer"
     if "ss_network_module" in metadata:
-        return "sd-scripts"
+        return "musubi-tuner" if _MUSUBI_MODELS.match(metadata.get("ss_base_model_version", "")) else "sd-scripts"
     return _clean(metadata.get("software", "")) or None
 
 

@@ -61,7 +61,7 @@ IMAGE_MODELS = (
     Model(
         "sdxl",
         "sdxl_1.0",
-        "stabilityai/stable-diffusion-xl-base-1.0 unet/config.json; Pony, Illustrious and Kolors have its blocks",
+        "stabilityai/stable-diffusion-xl-base-1.0 unet/config.json; Pony and Illustrious are the same",
         "UNet2DConditionModel",
         SDXL,
         "unet",

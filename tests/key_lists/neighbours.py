@@ -56,6 +56,18 @@ NEIGHBOURS = (
         SDXL_TEXT,
     ),
     Model(
+        "kolors",
+        "kolors",
+        "Kwai-Kolors/Kolors-diffusers unet/config.json: the blocks of SDXL, another text encoder",
+        "UNet2DConditionModel",
+        SDXL
+        | {
+            "encoder_hid_dim": 4096,
+            "encoder_hid_dim_type": "text_proj",
+            "projection_class_embeddings_input_dim": 5632,
+        },
+    ),
+    Model(
         "longcat-image",
         "longcat_image",
         "meituan-longcat/LongCat-Image transformer/config.json",

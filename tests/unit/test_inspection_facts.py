@@ -63,6 +63,8 @@ OTHERS = [
     (shapes("emb_params 4x768"), "embedding"),
     (shapes("clip_l 2x768", "clip_g 2x1280"), "embedding"),
     (shapes("<cat-toy> 768"), "embedding"),
+    (shapes("clip_l 4x768", "t5 4x4096", "t5_out 4x4096"), "embedding"),
+    (shapes("lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.down.0.weight 32x640"), "controlnet"),
     ({**shapes("control_model.input_blocks.0.0.weight 320x4x3x3"), **FULL_MODEL}, "controlnet"),
     (shapes("controlnet_blocks.0.weight 8x8", "transformer_blocks.0.attn.to_q.weight 8x8"), "controlnet"),
     (shapes("lora_controlnet", "input_blocks.1.0.in_layers.2.down 8x320"), "controlnet"),
