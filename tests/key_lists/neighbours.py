@@ -82,6 +82,37 @@ NEIGHBOURS = (
         "BriaFiboTransformer2DModel",
         {"num_layers": 8, "num_single_layers": 38},
     ),
+    Model(
+        "bria",
+        "bria",
+        "briaai/BRIA-3.2 transformer/config.json",
+        "BriaTransformer2DModel",
+        {"num_layers": 8, "num_single_layers": 28},
+    ),
+    Model(
+        "motif-video",
+        "motif_video",
+        "the defaults of the class in diffusers 0.42",
+        "MotifVideoTransformer3DModel",
+    ),
+    Model(
+        "kandinsky6-sr",
+        "kandinsky6_sr",
+        "the defaults of the class in diffusers 0.42",
+        "Kandinsky6SRTransformer3DModel",
+    ),
+    Model(
+        "minimax-music3",
+        "minimax_music3",
+        "the defaults of the class in diffusers 0.42",
+        "MiniMaxMusic3Transformer1DModel",
+    ),
+    Model(
+        "sana-video",
+        "sana_video",
+        "the defaults of the class in diffusers 0.42",
+        "SanaVideoTransformer3DModel",
+    ),
     Model("flux3", "flux3", "the defaults of the class in diffusers 0.42", "Flux3Transformer2DModel"),
     Model(
         "hunyuan-image",
@@ -105,8 +136,26 @@ NEIGHBOURS = (
         "CogVideoXTransformer3DModel",
         {"num_attention_heads": 48, "num_layers": 42},
     ),
-    Model("cogview4", "cogview4", "THUDM/CogView4-6B transformer/config.json", "CogView4Transformer2DModel"),
-    Model("glm-image", "glm_image", "zai-org/GLM-Image transformer/config.json", "GlmImageTransformer2DModel"),
+    Model(
+        "cogview4",
+        "cogview4",
+        "THUDM/CogView4-6B transformer/config.json",
+        "CogView4Transformer2DModel",
+        {"num_layers": 28, "num_attention_heads": 32, "attention_head_dim": 128},
+    ),
+    Model(
+        "cogview3-plus",
+        "cogview3_plus",
+        "THUDM/CogView3-Plus-3B transformer/config.json",
+        "CogView3PlusTransformer2DModel",
+    ),
+    Model(
+        "glm-image",
+        "glm_image",
+        "zai-org/GLM-Image transformer/config.json",
+        "GlmImageTransformer2DModel",
+        {"num_attention_heads": 32, "attention_head_dim": 128},
+    ),
     Model(
         "sana-1.6b", "sana", "Efficient-Large-Model/Sana_1600M_1024px transformer/config.json", "SanaTransformer2DModel"
     ),

@@ -22,6 +22,9 @@ ALIKE = (
     {"anima", "cosmos_predict2"},
     {"cogview4", "glm_image"},
     {"pixart", "sana"},
+    {"sana", "sana_video"},
+    {"kandinsky5", "kandinsky6_sr"},
+    {"hunyuan_video", "motif_video"},
 )
 
 
