@@ -36,7 +36,7 @@ class FloatForm:
         """Return whether any value is NaN or Inf.
 
         Of a type with a sign these are the greatest integers of each sign. Two maxima need no temporary: 20 GB/s,
-        where shifting the sign out first has 15 (150 MB of bf16, FACTS machine: 7.5 ms).
+        where shifting the sign out first has 15 (150 MB of bf16, reference machine: 7.5 ms).
         """
         least = self.nan if self.infinity is None else self.infinity
         if not self.has_sign:

@@ -82,16 +82,23 @@ class FamilyTable:
         return frozenset(row.family for row in self.rows_of(mask))
 
     def complete_families(self, mask: int, names: Iterable[str]) -> frozenset[str]:
-        """Return the families of which these layers touch every block of every long stack."""
+        """Return the families of which these layers touch every block of every long stack, if there are any.
+
+        A larger family of which they leave blocks out in one stack only comes with them: 28 blocks may be all of
+        CogView4 or the first 28 of GLM-Image's 30, but 19 and 38 are hardly the first of HunyuanVideo's 20 and 40.
+        """
         touched: dict[str, set[int]] = {}
         for name in names:
             if match := _NUMBER.search(name):
                 touched.setdefault(name[: match.start() - 1], set()).add(int(match[0]))
-        return frozenset(
-            row.family
+        incomplete = [
+            (sum(not touched.get(stack, set()) >= numbers for stack, numbers in row.stacks.items()), row.family)
             for row in self.rows_of(mask)
-            if row.stacks and all(touched.get(stack, set()) >= numbers for stack, numbers in row.stacks.items())
-        )
+            if row.stacks
+        ]
+        if all(count for count, _ in incomplete):
+            return frozenset()
+        return frozenset(family for count, family in incomplete if count <= 1)
 
     def _look_up(self, name: str) -> tuple[Layer, ...]:
         numbers = [int(number) for number in _NUMBER.findall(name)]

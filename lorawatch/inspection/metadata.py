@@ -70,7 +70,10 @@ def trigger_words_in(metadata: Metadata, *, is_embedding: bool) -> tuple[str, ..
 def _leading_tags(metadata: Metadata) -> Iterator[str]:
     folders = _parsed(metadata.get("ss_tag_frequency"))
     for tags in folders.values() if isinstance(folders, dict) else ():
-        counts = {tag: count for tag, count in tags.items() if type(count) is int} if isinstance(tags, dict) else {}
+        if not isinstance(tags, dict):
+            continue
+        # What is longer than any trigger is a caption, and half of one is no word.
+        counts = {tag: n for tag, n in tags.items() if type(n) is int and len(tag) <= _LONGEST_WORD}
         leading = [tag for tag, count in counts.items() if count == max(counts.values())]
         if len(leading) <= 2:
             yield from leading

@@ -13,6 +13,7 @@ from tests.benchmarks.checking import measure_check
 from tests.benchmarks.costs import measure_idle, measure_memory
 from tests.benchmarks.measuring import MEGABYTE, Report, Settings
 from tests.benchmarks.reflink import measure_reflink
+from tests.benchmarks.scanning import measure_scan
 from tests.benchmarks.starting import measure_help, measure_start
 from tests.benchmarks.upload import measure_upload
 
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[str, Settings], Report]] = {
     "burst": measure_burst,
     "reflink": measure_reflink,
     "check": measure_check,
+    "scan": measure_scan,
     "start": measure_start,
     "idle": measure_idle,
     "memory": measure_memory,

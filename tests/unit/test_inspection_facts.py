@@ -191,6 +191,7 @@ def test_the_rank_is_the_most_common_inner_dimension(tensors: Shapes, rank: int 
         ),
         ({"ss_tag_frequency": '{"1_a":{"a":1},"1_b":{"b":1}}'}, ("a", "b")),
         ({"ss_tag_frequency": '{"img":{"a photo of a cat":1,"a cat, sitting":1,"a cat on a mat":1}}'}, ()),
+        ({"ss_tag_frequency": json.dumps({"img": {"a photo of " + "very " * 40 + "old cat": 1}})}, ()),
         ({"ss_tag_frequency": '{"1_x":{"two\\nlines\\u0007 \\ud800":1}}'}, ("two lines",)),
         ({}, ()),
     ],
