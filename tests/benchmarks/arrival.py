@@ -60,7 +60,7 @@ def measure_burst(directory: str, settings: Settings) -> Report:
     report = Report(
         f"burst of {count} x 1 MB, until the last one is complete, median of {settings.rounds}",
         ("", "since last close", "spread", "x lsyncd", "since first close", "x lsyncd", "asked"),
-        notes=[*notes, "cp and rsync are started once, for all files, at the last close."],
+        notes=[*notes, "cp, rsync and rclone are started once, for all files, at the last close."],
     )
     for label, each in times.items():
         last, first = each.since_last.median, each.since_first.median

@@ -42,11 +42,20 @@ class Carrier(Protocol):
 class Command:
     """A command that is started at the last close: no watcher could be faster with it."""
 
-    def __init__(self, directory: str, label: str, command: Sequence[str], *, counts_until_exit: bool = False) -> None:
+    def __init__(
+        self,
+        directory: str,
+        label: str,
+        command: Sequence[str],
+        *,
+        counts_until_exit: bool = False,
+        takes_directory: bool = False,  # it is given the whole source directory, not the files
+    ) -> None:
         self.label = label
         self.source, self.destination, self.attic = make_ends(directory, label)
         self._command = command
         self._counts_until_exit = counts_until_exit
+        self._takes_directory = takes_directory
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -57,7 +66,8 @@ class Command:
             self._process.wait()
 
     def carry(self, paths: Sequence[str]) -> None:
-        self._process = subprocess.Popen([*self._command, *paths, f"{self.destination}/"])
+        sources = [self.source] if self._takes_directory else paths
+        self._process = subprocess.Popen([*self._command, *sources, f"{self.destination}/"])
 
     def is_done(self) -> bool:
         return not self._counts_until_exit or self._process is None or self._process.poll() is not None
@@ -146,6 +156,12 @@ def competitors(directory: str) -> tuple[list[Carrier], list[str]]:
         carriers.append(Command(directory, "rsync -a", ["rsync", "-a"]))
     else:
         notes.append("rsync is not installed: left out")
+    if shutil.which("rclone"):
+        command = ["rclone", "copy", "--config", ""]
+        # Until it exits: it reserves the whole length at first, so that the size tells nothing.
+        carriers.append(Command(directory, "rclone copy", command, counts_until_exit=True, takes_directory=True))
+    else:
+        notes.append("rclone is not installed: left out")
     if shutil.which("lsyncd") and shutil.which("rsync"):
         carriers.append(Lsyncd(directory))
     else:
