@@ -168,7 +168,7 @@ def _matching(rule: re.Pattern[str], expected: str) -> AfterValidator:
 Seconds = Annotated[float, Field(gt=0, le=_YEAR_SECONDS, allow_inf_nan=False)]
 SecondsOrNever = Annotated[float, Field(ge=0, le=_YEAR_SECONDS, allow_inf_nan=False)]
 SizeBytes = Annotated[int, Field(ge=0, le=1 << 60)]
-# 100,000,000 is where the official parser stops (FACTS §3): a larger header could never be accepted.
+# 100,000,000 is where the official parser stops: a larger header could never be accepted.
 HeaderBytes = Annotated[int, Field(ge=1024, le=100_000_000)]
 Threads = Annotated[int, Field(ge=1, le=16)]
 ChunkBytes = Annotated[int, AfterValidator(_chunk_bytes)]

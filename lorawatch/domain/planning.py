@@ -16,14 +16,14 @@ from lorawatch.domain.errors import DeliveryRefusedError
 from lorawatch.domain.model import Artifact, Facts, Placement, RemoteFile
 
 MODEL_EXTENSION = ".safetensors"
-# What ComfyUI lists (FACTS §4): a template that ends with one of these gives its names no other one.
+# What ComfyUI lists: a template that ends with one of these gives its names no other one.
 MODEL_EXTENSIONS = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".pkl"})
 PLACEHOLDERS = ("file_name", "stem", "job", "family", "step", "trigger", "rank", "sha8")
 EMPTY = {"step": "final", "family": "unsorted"}
 PART_BYTES = 255  # of one part of a path on Linux (NAME_MAX); NTFS and FAT count UTF-16 units, which are never more
 VALUE_BYTES = 120  # of one value from inside a file, so that two of them fit into one part
 
-# Wan 2.2 saves a pair whose halves end alike at every step: the step stands before that ending (FACTS §1).
+# Wan 2.2 saves a pair whose halves end alike at every step: the step stands before that ending.
 # More than 18 digits are no step, and no number that the journal could hold.
 _STEP = re.compile(r"(?P<series>.*)_(?P<step>[0-9]{1,18})(?P<half>_(?:high|low)_noise)?", re.DOTALL)
 # Lone surrogates, which JSON can spell, except those that stand for the undecodable bytes of a path.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lorawatch.domain.ports import Observation
 
-# Issue 1: a person waits this long for a save at most; after it the intake says once that the file is incomplete.
+# A person waits this long for a save at most; after it the intake says once that the file is incomplete.
 INCOMPLETE_AFTER_SECONDS = 600.0
 # Nobody notices a twentieth of a second, and a look costs far less than that.
 _SOONEST_RECHECK_SECONDS = 0.05

@@ -1,7 +1,7 @@
 """AI Toolkit's MCP server, as far as models are concerned: list them, and download one to a file.
 
 Used by fetching.py on its thread. Tools and parameters are data, as they differ between the documented server and the
-current one (FACTS §5). A download streams: memory holds neither the file nor its base64.
+current one. A download streams: memory holds neither the file nor its base64.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 The folder sources arm and mend their trees on intake threads; hints leave on the hub's thread. It builds on
 watchdog's InotifyFD, not on its Observer: the Observer holds a rename back for up to half a second to pair its two
-halves, swallows a watch that could not be set, and does not notice a root that was replaced (FACTS §7).
+halves, swallows a watch that could not be set, and does not notice a root that was replaced (seen with 7.1).
 
 The kernel is asked for a handful of events only: whoever merely reads the tree costs nothing. A hint may be lost,
 late or wrong; what must not happen is that a directory goes unwatched without being in `unwatched`.

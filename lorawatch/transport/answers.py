@@ -1,7 +1,7 @@
 """One normaliser for what MCP servers answer: a clear success becomes its payload, everything else a CallError.
 
 Used wherever an MCP server is called, on any thread. Servers in the field report errors in a dozen shapes, most of
-them with HTTP 200 (FACTS §5): this is the only module that knows these shapes. Pure; it never shows a body.
+them with HTTP 200: this is the only module that knows these shapes. Pure; it never shows a body.
 """
 
 import json

@@ -257,7 +257,7 @@ class McpServer:
     # How they answer.
 
     def wrapped(self, result: Json | None, error: str | None, *, is_missing: bool = False) -> object:
-        """The recorded envelopes (FACTS §5)."""
+        """The envelopes, as recorded from real servers."""
         if self.dialect == "jsonrpc":
             if is_missing:
                 return {"jsonrpc": "2.0", "id": 3,

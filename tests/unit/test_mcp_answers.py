@@ -46,7 +46,7 @@ def test_a_success_that_says_nothing_more_is_one() -> None:
     assert payload_of(answer({"success": True, "result": {}, "error": None}))["success"] is True
 
 
-# Recorded (FACTS §5), or what a proxy puts in the place of an answer.
+# Recorded from real servers, or what a proxy puts in the place of an answer.
 @pytest.mark.parametrize(
     ("body", "failure"),
     [

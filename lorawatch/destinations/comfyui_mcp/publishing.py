@@ -1,7 +1,7 @@
 """From bytes that were carried to a file that the server lists: finish, look, and start over where that does not fit.
 
 Used by the comfyui-mcp destination on lane threads. Nothing that was said counts, only what the listing shows, and
-that only where it differs from the listing taken just before (FACTS §5: servers say success and store nothing).
+that only where it differs from the listing taken just before (one released server says success and stores nothing).
 """
 
 import json
