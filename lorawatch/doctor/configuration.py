@@ -3,12 +3,13 @@
 import os
 import shlex
 import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lorawatch import humanize
 from lorawatch.config import Config
-from lorawatch.config_loading import Loaded, load
+from lorawatch.config_loading import Loaded, find_file, load
 from lorawatch.doctor.findings import Finding, error, fine, warning
 from lorawatch.domain.errors import ConfigurationError
 
@@ -31,6 +32,19 @@ def read(file: str | None, environ: Mapping[str, str]) -> Read:
     except ConfigurationError as raised:
         return Read(None, tuple(_problems(raised, file)))
     return Read(loaded, tuple(_of_loaded(loaded, environ)))
+
+
+def directories_in(file: str | None, environ: Mapping[str, str]) -> list[str]:
+    """Return the directories that a file names, as they are written: for when even resolving them hangs."""
+    try:
+        found = find_file(file, environ=environ)
+        with open(found or os.devnull, "rb") as stream:
+            tables = tomllib.loads(stream.read().decode("utf-8-sig"))
+        named = [*tables.get("watch", {}).get("directories", ()), tables.get("state_directory")]
+        named += [each.get("directory") for each in tables.get("destinations", ()) if each.get("kind") == "directory"]
+    except (OSError, ValueError, AttributeError, TypeError, ConfigurationError):
+        return []  # what is wrong with it is for later, when it can be read
+    return list(dict.fromkeys(each for each in named if isinstance(each, str) and os.path.isabs(each)))
 
 
 def _problems(raised: ConfigurationError, file: str | None) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Which checks there are for a configuration, in the order in which they are told. `doctor` calls it, once."""
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 
@@ -28,25 +29,51 @@ from lorawatch.doctor import (
     troubles,
     watched,
 )
-from lorawatch.doctor.findings import Finding
-from lorawatch.doctor.running import CHECK_SECONDS, Check, run
-from lorawatch.doctor.worker import Worker, worker_of
+from lorawatch.doctor.findings import Finding, fine
+from lorawatch.doctor.running import CHECK_SECONDS, Check, run, within
+from lorawatch.doctor.worker import Worker, myself, worker_of
 from lorawatch.finding import servers
 from lorawatch.journal import checkup
+
+_READ_SECONDS = 8.0  # resolving the directories of a configuration takes no time, unless one of them hangs
 
 
 def examine(file: str | None, environ: Mapping[str, str], *, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield every finding, those of the configuration first. Never raises; takes `seconds` at most, and some."""
-    read = configuration.read(file, environ)
-    yield from read.findings
-    if read.loaded is None:
-        directory_ = environ.get("LORAWATCH_STATE_DIRECTORY") or default_state_directory(environ)
-        worker = worker_of(directory_, file)
-        yield from run([*_program(None), Check("systemd", partial(service.look, None, file, worker))], seconds=seconds)
+    read = within(min(seconds, _READ_SECONDS), lambda: configuration.read(file, environ))
+    if read is None:
+        yield from run(list(_of_hung(file, environ)), seconds=min(seconds, _READ_SECONDS))
         return
-    config = read.loaded.config
-    worker = worker_of(config.state_directory, read.loaded.file)
-    yield from run(list(_checks(config, read.loaded.file, worker)), seconds=seconds)
+    yield from read.findings
+    config = read.loaded.config if read.loaded is not None else None
+    where = config.state_directory if config is not None else _default_state_directory(environ)
+    used = read.loaded.file if read.loaded is not None else file
+    worker = within(min(seconds, _READ_SECONDS), lambda: worker_of(where, used)) or myself()
+    if config is None:
+        yield from run([*_program(None), Check("systemd", partial(service.look, None, file, worker))], seconds=seconds)
+    else:
+        yield from run(list(_checks(config, used, worker)), seconds=seconds)
+
+
+def _default_state_directory(environ: Mapping[str, str]) -> str:
+    return environ.get("LORAWATCH_STATE_DIRECTORY") or default_state_directory(environ)
+
+
+def _of_hung(file: str | None, environ: Mapping[str, str]) -> Iterator[Check]:
+    """Yield what can be looked at while a directory of the configuration hangs: which one it is, and the machine."""
+    for path in configuration.directories_in(file, environ):
+        yield Check("directory", partial(_reached, path), path)
+    yield from _program(None)
+    yield Check("systemd", partial(service.look, None, file, myself()))
+    yield Check(configuration.CHECK, partial(_read_later, file, environ), file or "")
+
+
+def _reached(path: str) -> Iterator[Finding]:
+    yield fine("directory", f"{path} {'answers' if os.path.isdir(path) else 'is not there'}")
+
+
+def _read_later(file: str | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    yield from configuration.read(file, environ).findings
 
 
 def _program(config: Config | None) -> Iterator[Check]:

@@ -8,12 +8,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lorawatch.doctor.findings import Finding, error
 from lorawatch.domain.errors import LorawatchError
 
 CHECK_SECONDS = 20.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,21 @@ def run(checks: Sequence[Check], *, seconds: float = CHECK_SECONDS) -> Iterator[
                 subject=check.subject,
                 code="io-stuck",
             )
+
+
+def within(seconds: float, question: Callable[[], T]) -> T | None:
+    """Return the answer to a question that may hang; None if it has not come in time. Raises what the question does."""
+    future: Future[T] = Future()
+
+    def answer() -> None:
+        try:
+            future.set_result(question())
+        except BaseException as raised:  # noqa: BLE001  it is raised where the answer is waited for
+            future.set_exception(raised)
+
+    threading.Thread(target=answer, name="question", daemon=True).start()
+    done, _ = wait([future], timeout=seconds)
+    return future.result() if done else None
 
 
 def _start(check: Check) -> "queue.SimpleQueue[list[Finding]]":

@@ -49,9 +49,13 @@ def worker_of(state_directory: str, config_file: str | None) -> Worker:
         service = _of_user(installed_user(), "as the installed service will")
         if service is not None:
             return service
-    return Worker(
-        Identity(os.geteuid(), os.getegid(), tuple(os.getgroups())), name_of(os.geteuid()), "as you, who asks"
-    )
+    return myself()
+
+
+def myself() -> Worker:
+    """Return whoever asks."""
+    identity = Identity(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    return Worker(identity, name_of(os.geteuid()), "as you, who asks")
 
 
 def name_of(uid: int) -> str:

@@ -14,7 +14,7 @@ from lorawatch.doctor import findings, inotify, program, service, watched
 from lorawatch.doctor.findings import Finding, Level, error, fine, warning
 from lorawatch.doctor.history import troubles_of
 from lorawatch.doctor.report import Look, lines_of, summary
-from lorawatch.doctor.running import Check, run
+from lorawatch.doctor.running import Check, run, within
 from lorawatch.doctor.worker import Worker, may
 from lorawatch.domain.errors import DestinationDownError
 from lorawatch.service_unit import places
@@ -40,6 +40,15 @@ def test_a_check_that_hangs_is_a_finding_and_the_others_are_told_all_the_same() 
     never.set()
     assert [(each.check, each.level.value) for each in found] == [("a", "ok"), ("b", "error"), ("c", "ok")]
     assert (found[1].code, found[1].subject) == ("io-stuck", "disk")
+
+
+def test_a_question_that_hangs_has_no_answer_and_one_that_fails_raises() -> None:
+    never = threading.Event()
+    assert within(0.05, never.wait) is None
+    never.set()
+    assert within(5, lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        within(5, lambda: 1 // 0)
 
 
 def test_a_check_that_fails_is_a_finding_too() -> None:
