@@ -18,6 +18,7 @@ from lorawatch.config import ComfyUIMcpDestinationConfig, Config, DestinationCon
 from lorawatch.config_environment import token_for
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.destinations.registry import build, location_of
+from lorawatch.domain.model import Standing, Version
 from lorawatch.domain.planning import CheckpointPolicy
 from lorawatch.domain.policy import RetrySettings
 from lorawatch.domain.ports import Destination, SidecarWriter, Source, Stager
@@ -35,6 +36,7 @@ from lorawatch.engine.tally import Tally
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
 from lorawatch.journal.servers import ServerMemory
+from lorawatch.journal.standing import standing_of
 from lorawatch.looking import examiner_of
 from lorawatch.sources.folder import FolderSource
 from lorawatch.sources.mounts import is_local
@@ -184,9 +186,10 @@ def _fetched(parts: _Parts, source: SourceConfig) -> Source:
     from lorawatch.sources.aitoolkit import AIToolkitSource
     from lorawatch.sources.aitoolkit_api import AIToolkitApi
     from lorawatch.sources.fetching import Fetcher
+    from lorawatch.sources.spool import Spool
     from lorawatch.transport.http import HttpClient, HttpSettings
 
-    spool = os.path.join(parts.config.state_directory, "spool", source.name)
+    folder = _folder(parts, os.path.join(parts.config.state_directory, "spool", source.name))
     settings = HttpSettings(
         url=source.url,
         token=token_for(source, os.environ).get_secret_value(),
@@ -195,8 +198,20 @@ def _fetched(parts: _Parts, source: SourceConfig) -> Source:
         verify_tls=source.verify_tls,
     )
     memory = ServerMemory(parts.journal, f"source {source.name} {source.url}")
-    fetcher = Fetcher(AIToolkitApi(HttpClient(settings)), spool, poll_seconds=source.poll_seconds, memory=memory)
-    return AIToolkitSource(_folder(parts, spool), fetcher)
+
+    def standing(path: str, version: Version) -> Standing:
+        with parts.journal.read() as connection:
+            return standing_of(connection, path, version)
+
+    fetcher = Fetcher(
+        AIToolkitApi(HttpClient(settings)),
+        Spool(folder.root, standing),
+        poll_seconds=source.poll_seconds,
+        memory=memory,
+        is_wanted=lambda path: folder.wants(os.path.join(folder.root, path)),
+        is_existing_wanted=parts.settings.is_existing_delivered,
+    )
+    return AIToolkitSource(folder, fetcher)
 
 
 def _intake(parts: _Parts, source: Source) -> Intake:

@@ -162,6 +162,14 @@ class Evidence(IntEnum):
         return self.name.lower()
 
 
+class Standing(IntEnum):
+    """What is still to be done about one version of a file."""
+
+    OPEN = 0  # it has not been looked at, or something is owed
+    JUDGED = 1  # it goes nowhere: rejected, skipped, ignored, cancelled
+    DELIVERED = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The proof that a delivery arrived."""

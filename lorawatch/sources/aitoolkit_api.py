@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorawatch.domain.errors import DeliveryRefusedError
-from lorawatch.domain.planning import MODEL_EXTENSION, MODEL_EXTENSIONS, refuse_unsafe_name
+from lorawatch.domain.planning import MODEL_EXTENSION, MODEL_EXTENSIONS, PART_BYTES, refuse_unsafe_name
 from lorawatch.domain.ports import Stop
 from lorawatch.transport.answers import Payload, payload_of
 from lorawatch.transport.calls import CallError, Failure
@@ -50,6 +50,7 @@ _CURRENT = _Api(
     extra={},
 )
 _APIS = (_CURRENT, _DOCUMENTED)
+_MOST_PATH = 1000  # characters; the spool's own path comes before it
 _LISTS = ("models", "exported_models", "files", "items")
 _NAMES = ("model_path", "relative_path", "filename", "name")
 _MARKS = ("size", "size_bytes", "modified", "modified_at", "mtime", "created", "sha256", "hash", "checksum")
@@ -77,16 +78,30 @@ class AIToolkitApi:
 
     def models(self, stop: Stop) -> list[Model]:
         """Return what the server offers now; names that lead astray are left out."""
-        return list(_models_of(self._listing(stop)))
+        found: dict[str, Model] = {}
+        for model in _models_of(self._listing(stop), self._http.url):
+            found.setdefault(model.relative_path, model)  # two names of one file would be fetched in turns for ever
+        return list(found.values())
 
     def download(self, model: Model, write: Callable[[bytes], object], stop: Stop) -> int:
-        """Hand the model's bytes over as they come; return their number, which is what the server said."""
+        """Hand the model's bytes over as they come; return their number, which is what the server said.
+
+        Raises CallError (INCOMPLETE) as soon as they are more than the listing says.
+        """
         api, route, arguments_key = self._speech(stop)
         path = model.relative_path
         name = path if api.has_extension else path.removesuffix(MODEL_EXTENSION)
         call = {"tool": api.download, arguments_key: {api.model_key: name, **api.extra}}
         content = EmbeddedContent()
-        raw = self._http.download(route, json.dumps(call).encode(), lambda piece: write(content.feed(piece)), stop=stop)
+
+        def take(piece: bytes) -> None:
+            data = content.feed(piece)
+            if model.size_bytes is not None and content.size_bytes > model.size_bytes:
+                msg = f"{self._http.url} gives more of {path} than the {model.size_bytes} bytes that it lists"
+                raise CallError(Failure.INCOMPLETE, msg)
+            write(data)
+
+        raw = self._http.download(route, json.dumps(call).encode(), take, stop=stop)
         told = payload_of(content.answer(raw)).get("size")
         if not content.is_found:
             raise CallError(Failure.UNREADABLE, f"{raw.called}: a download of {path} without content")
@@ -130,8 +145,11 @@ class AIToolkitApi:
         return payload_of(self._http.post(route, body, is_repeatable=True, stop=stop))
 
 
-def _models_of(payload: Payload) -> Iterator[Model]:
-    listed: list[object] = next((payload[key] for key in _LISTS if isinstance(payload.get(key), list)), [])
+def _models_of(payload: Payload, url: str) -> Iterator[Model]:
+    listed: list[object] | None = next((payload[key] for key in _LISTS if isinstance(payload.get(key), list)), None)
+    if listed is None:
+        msg = f"{url}: an answer in which no list of models is found"
+        raise CallError(Failure.UNREADABLE, msg, fix="check that url leads to AI Toolkit's MCP server")
     for entry in listed:
         told: dict[str, Any] = entry if isinstance(entry, dict) else {"name": entry}
         name = next((told[key] for key in _NAMES if isinstance(told.get(key), str)), None)
@@ -139,9 +157,19 @@ def _models_of(payload: Payload) -> Iterator[Model]:
             continue
         extension = name[name.rfind(".") :].lower() if "." in name else ""
         path = name if extension in MODEL_EXTENSIONS else name + MODEL_EXTENSION
-        try:
-            refuse_unsafe_name(path)
-        except DeliveryRefusedError:
+        if not _is_plain(path):
             continue  # "../": what a server calls so is not asked for
-        size = next((told[key] for key in ("size", "size_bytes") if isinstance(told.get(key), int)), None)
-        yield Model(path, size, json.dumps({key: told[key] for key in _MARKS if key in told}, sort_keys=True))
+        size = next((told[key] for key in ("size", "size_bytes") if type(told.get(key)) is int), None)
+        marks = {key: told[key] for key in _MARKS if isinstance(told.get(key), str | int | float)}
+        yield Model(path, size, json.dumps(marks, sort_keys=True))
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether a path stays below the spool, and every disk and terminal can bear it."""
+    try:
+        refuse_unsafe_name(path)
+        parts = path.encode().split(b"/")
+    except (DeliveryRefusedError, UnicodeEncodeError):
+        return False
+    is_short = all(len(part) <= PART_BYTES for part in parts) and len(path) <= _MOST_PATH
+    return is_short and path.isprintable() and not any(part.startswith(b".") for part in parts)

@@ -124,12 +124,16 @@ class FolderSource:
         polled = (*self._remote_below(), *self._limited())
         return (self.root,) if self.root in polled or len(polled) > _MOST_POLLED else polled
 
+    def wants(self, path: str) -> bool:
+        """Return whether a file at this path would be looked at."""
+        return self._may_hold(path) and self._wanted.wants(path, self._start)
+
     def look(self, path: str) -> Candidate | None:
         """Return the candidate at this path now, or None if it is gone or not wanted.
 
         What can never be delivered is a candidate too: `observe` rejects it. Raises FileUnreadableError.
         """
-        if not self._may_hold(path) or not self._wanted.wants(path, self._start):
+        if not self.wants(path):
             return None
         try:
             sighting = sight(path, self.root)
