@@ -112,11 +112,13 @@ def daemon_for(
     (tmp_path / "outputs").mkdir(exist_ok=True)
     if "chunk_bytes" not in lines:
         lines += f"\nchunk_bytes = {CHUNK_BYTES}"
+    if "first_seconds" not in retry:
+        retry = f"first_seconds = 0.1\n{retry}"
     if "read_timeout" not in lines:
         lines += "\nread_timeout_seconds = 5"
     config = (
         f'[watch]\ndirectories = ["{tmp_path / "outputs"}"]\nquiet_seconds = 0.2\n'
-        f"[retry]\nfirst_seconds = 0.1\n{retry}\n"
+        f"[retry]\n{retry}\n"
         f'[[destinations]]\nname = "box"\nkind = "comfyui-mcp"\nurl = "{server.url}"\n'
         f"direct_limit_bytes = 0\n{lines}\n"
     )

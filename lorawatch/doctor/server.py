@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 
 from lorawatch.config import AIToolkitSourceConfig, ComfyUIMcpDestinationConfig
 from lorawatch.config_environment import token_for
-from lorawatch.destinations.comfyui_mcp.detection import ABSENT, Speech, call_tool, detect, tools_told
+from lorawatch.destinations.comfyui_mcp.detection import ABSENT, Speech, call_tool, detect, listed, tools_told
 from lorawatch.destinations.comfyui_mcp.failures import destination_error
-from lorawatch.destinations.comfyui_mcp.listing import entries_of, entry_named, remote_file
+from lorawatch.destinations.comfyui_mcp.listing import Entry, entry_named, remote_file
 from lorawatch.destinations.registry import location_of
 from lorawatch.doctor import records
 from lorawatch.doctor.findings import Finding, cure_of, error, fine, of_error, together, warning
 from lorawatch.domain.errors import ConfigurationError
 from lorawatch.finding import servers
 from lorawatch.journal import checkup
-from lorawatch.transport.answers import Payload, payload_of
+from lorawatch.transport.answers import payload_of
 from lorawatch.transport.calls import CallError, Failure
 from lorawatch.transport.http import HttpClient, HttpSettings
 
@@ -38,7 +38,7 @@ def look(config: ComfyUIMcpDestinationConfig, *, state_directory: str) -> Iterat
     try:
         speech = detect(http, "auto")
         started = time.monotonic()
-        listed = call_tool(http, speech.route, speech.dialect.listing, {})
+        entries = listed(call_tool(http, speech.route, speech.dialect.listing, {}), http.url)
         seconds = time.monotonic() - started
     except CallError as raised:
         yield _not_usable(config, raised)
@@ -47,7 +47,7 @@ def look(config: ComfyUIMcpDestinationConfig, *, state_directory: str) -> Iterat
     yield from _api(config, http, speech)
     yield from _tools(config, http, speech)
     yield from _request_size(config, http, speech)
-    yield from _listing(config, listed, seconds, state_directory)
+    yield from _listing(config, entries, seconds, state_directory)
 
 
 def client_of(config: ComfyUIMcpDestinationConfig | AIToolkitSourceConfig) -> HttpClient:
@@ -157,10 +157,10 @@ def _request_size(config: ComfyUIMcpDestinationConfig, http: HttpClient, speech:
 
 
 def _listing(
-    config: ComfyUIMcpDestinationConfig, listed: Payload, seconds: float, state_directory: str
+    config: ComfyUIMcpDestinationConfig, entries: list[Entry], seconds: float, state_directory: str
 ) -> Iterator[Finding]:
     """Compare the server's list with what was delivered; a server that stores something else is found here."""
-    check, entries = "mcp-listing", entries_of(listed)
+    check = "mcp-listing"
     delivered = records.ask(
         state_directory, lambda connection: checkup.delivered(connection, config.name, location_of(config))
     )

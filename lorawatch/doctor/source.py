@@ -10,7 +10,7 @@ from lorawatch.domain.errors import ConfigurationError
 from lorawatch.finding import servers
 from lorawatch.sources.aitoolkit_api import AIToolkitApi
 from lorawatch.transport.calls import CallError, Failure
-from lorawatch.transport.http import NeverStop
+from lorawatch.transport.repeating import NeverStop
 
 CHECK = "source-server"
 # What helps where the codes speak of uploads.

@@ -100,6 +100,12 @@ class DestinationDownError(DestinationError):
 
     code = "destination-down"
 
+    def __init__(
+        self, message: str, *, code: str | None = None, fix: str = "", retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message, code=code, fix=fix)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class DestinationParkedError(DestinationDownError):
     """It refuses us; trying again by ourselves would only hammer it."""
@@ -119,9 +125,11 @@ class DeliveryDelayedError(DestinationError):
         code: str | None = None,
         fix: str = "",
         retry_after_seconds: float | None = None,
+        is_strained: bool = False,
     ) -> None:
         super().__init__(message, code=code, fix=fix)
         self.retry_after_seconds = retry_after_seconds
+        self.is_strained = is_strained  # the destination is: the next delivery would fare no better
 
 
 class NameTakenError(DestinationError):

@@ -199,7 +199,7 @@ class Carrier:
         if is_ours and carried.prepared.sha256 == wanted:
             return Evidence.SHA256
         is_changed = before is None or before.fingerprint != after.fingerprint
-        known = after.sha256
+        known = after.sha256 or (published.sha256 if published is not None and is_ours else None)
         if known is None and (self.route.reads_back or not is_changed):
             known = self.route.destination.digest(after.remote_name)
         if known not in {None, wanted}:
@@ -227,6 +227,7 @@ class Carrier:
             self.route.comfyui.wake.set()
         for each in results:
             if isinstance(each, Arrived):
+                self.health.report_arrived(self.route.name)
                 announcing.delivered(each.delivery, each.receipt)
         for failed, outcome in outcomes:
             announcing.not_delivered(failed.delivery, outcome, fix=failed.error.fix, now=now)
@@ -247,6 +248,8 @@ class Carrier:
         outcome = after_failure(
             error, attempt=delivery.attempt, since=since, now=now, settings=self.retry, jitter=self.jitter()
         )
+        if isinstance(error, DeliveryDelayedError) and error.is_strained:
+            self.health.report_strained(self.route.name, error.retry_after_seconds)
         if isinstance(error, DestinationDownError) and outcome.state is DeliveryState.WAITING:
             next_probe_at = self._confirm_down(error)
             if next_probe_at is not None:

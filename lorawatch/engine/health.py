@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.domain.errors import DestinationError, DestinationParkedError
+from lorawatch.domain.errors import DestinationDownError, DestinationError, DestinationParkedError
 from lorawatch.domain.model import Delivery, DeliveryState
 from lorawatch.domain.policy import Outcome, RetrySettings, backoff_seconds, gave_up
 from lorawatch.engine import announcing
@@ -29,6 +29,8 @@ class _State:
     code: str | None = None
     reason: str = ""
     failures: int = 0
+    strains: int = 0  # in a row, without a delivery that arrived
+    paused_until: float = 0.0  # nothing is carried there meanwhile
     next_probe_at: float = 0.0
     is_probing: bool = False
     is_swept: bool = False  # of what earlier processes left, once it was there
@@ -67,6 +69,10 @@ class Health:
         """Return whether deliveries may go to this destination now."""
         return self._states[name].state == "up"
 
+    def is_taking(self, name: str) -> bool:
+        """Return whether it is up, and not left in peace for a while."""
+        return self.is_up(name) and self._now() >= self._states[name].paused_until
+
     def down_states(self) -> dict[str, str]:
         """Return the code of every destination that is known to be down or parked."""
         return {
@@ -85,7 +91,7 @@ class Health:
         state = self._states[name]
         with self._lock:
             if state.state == "up":
-                return True
+                return self._now() >= state.paused_until
             if state.state == "parked" or state.is_probing or self._now() < state.next_probe_at:
                 return False
             state.is_probing = True
@@ -103,18 +109,44 @@ class Health:
         return True
 
     def seconds_to_probe(self, name: str) -> float | None:
-        """Return how long to wait before asking again; None if the destination is up.
+        """Return how long to wait before asking again; None if the destination is up and takes deliveries.
 
         For ever, if it is parked: the person who has it tried again is noticed by `refresh`.
         """
         state = self._states[name]
         if state.state == "up":
-            return None
+            pause = state.paused_until - self._now()
+            return pause if pause > 0 else None
         if state.state == "parked":
             return math.inf
         if state.is_probing:
             return PROBING_SECONDS
         return max(0.05, state.next_probe_at - self._now())
+
+    def report_strained(self, name: str, retry_after_seconds: float | None) -> None:
+        """Let a destination rest that is up, and yet too busy or broken for a delivery: for longer each time.
+
+        Without that, every delivery of a backlog would find it out for itself.
+        """
+        state = self._states[name]
+        with self._lock:
+            state.strains += 1
+            wait = self._wait_seconds(state.strains, retry_after_seconds)
+            until = max(state.paused_until, self._now() + wait)
+        self._record_pause(state, until)
+        state.paused_until = until
+
+    def report_arrived(self, name: str) -> None:
+        """Take note that a delivery has arrived."""
+        state = self._states[name]
+        if state.strains:
+            state.strains, state.paused_until = 0, 0.0
+            self._record_pause(state, None)
+
+    def _record_pause(self, state: _State, until: float | None) -> None:
+        """Record it, so that `retry` can end it."""
+        with self._journal.write() as connection:
+            places.record_destination(connection, state.route.destination_id, state="up", next_probe_at=until)
 
     def report_down(self, name: str, error: DestinationError) -> float:
         """Record that a destination is down, say so once per cause, and return when it is probed next."""
@@ -124,7 +156,8 @@ class Health:
             state.failures += 1
             state.state = "parked" if isinstance(error, DestinationParkedError) else "down"
             state.code, state.reason, state.was_down = error.code, error.message, True
-            wait = backoff_seconds(state.failures, self._retry, jitter=self._jitter())
+            asked = error.retry_after_seconds if isinstance(error, DestinationDownError) else None
+            wait = self._wait_seconds(state.failures, asked)
             state.next_probe_at = self._now() + wait
         with self._journal.write() as connection:
             places.record_destination(
@@ -146,6 +179,11 @@ class Health:
                 retry_in_seconds=wait,
             )
         return state.next_probe_at
+
+    def _wait_seconds(self, failures: int, asked: float | None) -> float:
+        """Return the wait after so many failures in a row; a server may ask for more, up to the longest."""
+        wait = backoff_seconds(failures, self._retry, jitter=self._jitter())
+        return wait if asked is None else max(wait, min(asked, self._retry.max_seconds))
 
     def waiting_outcome(self, name: str) -> Outcome:
         """Return what becomes of a delivery to a destination that is down: it waits for the next probe."""
@@ -212,7 +250,7 @@ class Health:
     def probe_soon(self) -> None:
         """Make every probe due: the clock was set."""
         for state in self._states.values():
-            state.next_probe_at = 0.0
+            state.next_probe_at = state.paused_until = 0.0
 
     def refresh(self) -> None:
         """Notice what another process has recorded: a destination un-parked by `retry`, or met otherwise by `send`.
@@ -230,3 +268,5 @@ class Health:
                     state.state, state.next_probe_at = "down", 0.0
                 elif state.state == "up" and row.state != "up":
                     state.state, state.next_probe_at = "unknown", 0.0
+                elif state.paused_until and row.next_probe_at is None:
+                    state.paused_until = 0.0

@@ -108,7 +108,7 @@ class Service:
         with self.journal.read() as connection:
             for route in self.routes:
                 due = deliveries.next_due_at(connection, route.destination_id, owner=self.process, below=NO_LIMIT)
-                if due is not None and due <= now and self.health.is_up(route.name):
+                if due is not None and due <= now and self.health.is_taking(route.name):
                     return True
         return any(watch.is_settling for watch in self.watches)
 

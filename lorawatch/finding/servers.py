@@ -53,7 +53,8 @@ def role_of(url: str) -> str | None:
     from lorawatch.destinations.comfyui_mcp.detection import detect
     from lorawatch.sources.aitoolkit_api import AIToolkitApi
     from lorawatch.transport.calls import CallError, Failure
-    from lorawatch.transport.http import HttpClient, HttpSettings, NeverStop
+    from lorawatch.transport.http import HttpClient, HttpSettings
+    from lorawatch.transport.repeating import NeverStop
 
     http = HttpClient(
         HttpSettings(url=url, connect_timeout_seconds=_CONNECT_SECONDS, read_timeout_seconds=_READ_SECONDS, attempts=1)

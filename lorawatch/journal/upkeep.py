@@ -177,7 +177,7 @@ def displace(
 def retry(connection: Connection, delivery_ids: Sequence[int] | None, *, now: float) -> list[int]:
     """Put deliveries back: these, whatever became of them, or (None) all that failed or wait.
 
-    Destinations that were parked are tried again.
+    Destinations that were parked, or left in peace for a while, are tried again.
     """
     where = "state IN ('failed', 'waiting')"
     values: tuple[int, ...] = ()
@@ -192,7 +192,8 @@ def retry(connection: Connection, delivery_ids: Sequence[int] | None, *, now: fl
     ).fetchall()
     for destination_id in {row[1] for row in rows}:
         connection.execute(
-            "UPDATE destination SET state = 'up', next_probe_at_ms = NULL WHERE destination_id = ? AND state <> 'up'",
+            "UPDATE destination SET state = 'up', next_probe_at_ms = NULL"
+            " WHERE destination_id = ? AND (state <> 'up' OR next_probe_at_ms IS NOT NULL)",
             (destination_id,),
         )
     return sorted(row[0] for row in rows)

@@ -1,11 +1,10 @@
-"""One HTTP call: a connection kept alive, time-outs, bounded answers, and the short retry loop.
+"""One HTTP call: a connection kept alive, time-outs, and bounded answers.
 
 With http_failures.py and deadlines.py the only user of requests. Destinations, sources and ComfyUI's client call it,
 on lane and helper threads, several at once. It follows no redirect to another host, logs nothing, keeps no cookie, and
 never shows the token.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.auth import AuthBase
-from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_result
 
 from lorawatch.domain.errors import StoppedError
 from lorawatch.domain.ports import Stop
@@ -24,19 +22,12 @@ from lorawatch.transport.calls import CallError, Failure
 from lorawatch.transport.deadlines import DeadlineAdapter
 from lorawatch.transport.headers import retry_after_seconds, same_host
 from lorawatch.transport.http_failures import foreign_errors
+from lorawatch.transport.repeating import MOST_ATTEMPTS, NeverStop, repeated
 
 # A listing of 50,000 LoRAs has about 10 MB; nothing that a server should say is longer.
 MOST_ANSWER_BYTES = 32 << 20
 MOST_REDIRECTS = 3
-# The short loop bridges what passes in seconds: a restart, a full queue. Longer waits are the delivery's (policy.py).
-MOST_ATTEMPTS = 4
-FIRST_WAIT_SECONDS = 0.25
-LONGEST_WAIT_SECONDS = 5.0
-# A call that has taken its whole read time-out is not repeated at once: the server needs its rest.
-LONGEST_LOOP_SECONDS = 15.0
 _READ_BYTES = 256 << 10
-_BUSY = frozenset({429, 503})
-_PASSING = frozenset({408, 425, 500, 502, 504})
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
@@ -76,19 +67,6 @@ class Answer:
     secret: str = field(default="", repr=False)  # what must not be shown, should the answer repeat it
 
 
-class NeverStop:
-    """For calls that nobody interrupts."""
-
-    def is_set(self) -> bool:
-        """Return False."""
-        return False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for so long."""
-        threading.Event().wait(timeout)
-        return False
-
-
 class HttpClient:
     """Calls one server. Thread-safe: the session's connection pool is, and nothing else in it changes."""
 
@@ -112,16 +90,38 @@ class HttpClient:
         if not settings.verify_tls:  # the user has said so: no warning at every call
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def get(self, route: str, *, stop: Stop | None = None) -> Answer:
+    def get(self, route: str, *, is_repeatable: bool = True, stop: Stop | None = None) -> Answer:
         """Ask for a page. Raises CallError and StoppedError."""
-        return self._repeat(lambda: self._call("GET", route, None), is_repeatable=True, stop=stop)
+        return repeated(
+            lambda: self._call("GET", route, None),
+            called=self.url,
+            attempts=self._attempts,
+            is_repeatable=is_repeatable,
+            stop=stop,
+        )
 
-    def post(self, route: str, body: Body | bytes, *, is_repeatable: bool, stop: Stop | None = None) -> Answer:
+    def post(
+        self,
+        route: str,
+        body: Body | bytes,
+        *,
+        is_repeatable: bool,
+        stop: Stop | None = None,
+        on_doubt: Callable[[], None] | None = None,
+    ) -> Answer:
         """Send JSON. `is_repeatable` says that carrying it out twice does no harm. Raises CallError and StoppedError.
 
-        What was surely not carried out (no connection, 429, 503) is repeated in any case.
+        What was surely not carried out (no connection, 429, 503) is repeated in any case; before anything else is,
+        `on_doubt` is called.
         """
-        return self._repeat(lambda: self._call("POST", route, body), is_repeatable=is_repeatable, stop=stop)
+        return repeated(
+            lambda: self._call("POST", route, body),
+            called=self.url,
+            attempts=self._attempts,
+            is_repeatable=is_repeatable,
+            stop=stop,
+            on_doubt=on_doubt,
+        )
 
     def download(
         self, route: str, body: Body | bytes | None, sink: Callable[[bytes], object], *, stop: Stop | None = None
@@ -143,35 +143,6 @@ class HttpClient:
             return b""
 
         return self._call("GET" if body is None else "POST", route, body, read=pour)
-
-    def _repeat(self, call: Callable[[], Answer], *, is_repeatable: bool, stop: Stop | None) -> Answer:
-        stop = stop or NeverStop()
-
-        def pause(seconds: float) -> None:
-            if stop.wait(seconds):
-                raise StoppedError(f"calling {self.url} was interrupted")
-
-        passing = _BUSY | _PASSING if is_repeatable else _BUSY
-        failures = {Failure.NOT_CONNECTED}
-        if is_repeatable:
-            failures |= {Failure.LOST, Failure.TIMED_OUT}
-        loop = Retrying(
-            stop=self._is_enough,
-            wait=_wait_seconds,
-            sleep=pause,
-            retry=retry_if_exception(lambda error: isinstance(error, CallError) and error.failure in failures)
-            | retry_if_result(lambda answer: answer.status in passing),
-            retry_error_callback=_last_outcome,
-        )
-        if stop.is_set():
-            raise StoppedError(f"{self.url} was not called any more")
-        answer: Answer = loop(call)
-        return answer
-
-    def _is_enough(self, state: RetryCallState) -> bool:
-        """Leave long waits to the delivery, which does not block a thread meanwhile."""
-        is_long = (state.seconds_since_start or 0.0) > LONGEST_LOOP_SECONDS
-        return is_long or state.attempt_number >= self._attempts or (_asked_wait(state) or 0.0) > LONGEST_WAIT_SECONDS
 
     def _call(
         self,
@@ -249,26 +220,3 @@ def _read(response: requests.Response) -> bytes:
             msg = f"{response.url}: the answer is longer than {MOST_ANSWER_BYTES >> 20} MiB"
             raise CallError(Failure.UNREADABLE, msg)
     return bytes(body)
-
-
-def _asked_wait(state: RetryCallState) -> float | None:
-    outcome = state.outcome
-    if outcome is None or outcome.failed:
-        return None
-    asked: float | None = outcome.result().retry_after_seconds
-    return asked
-
-
-def _wait_seconds(state: RetryCallState) -> float:
-    asked = _asked_wait(state)
-    backoff = FIRST_WAIT_SECONDS * 3.0 ** (state.attempt_number - 1)
-    return min(backoff if asked is None else asked, LONGEST_WAIT_SECONDS)
-
-
-def _last_outcome(state: RetryCallState) -> Answer:
-    """Return the last answer, or raise the last error, once the loop gives up."""
-    if state.outcome is None:
-        msg = "tenacity gave up before the first attempt"
-        raise RuntimeError(msg)
-    answer: Answer = state.outcome.result()
-    return answer

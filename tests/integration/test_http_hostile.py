@@ -125,7 +125,7 @@ def test_a_server_that_does_not_read_is_late_not_lost() -> None:
 @pytest.mark.timeout(20)
 def test_a_server_that_takes_every_second_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The short loop bridges seconds. A call that has taken its whole time already is the delivery's to repeat."""
-    monkeypatch.setattr("lorawatch.transport.http.LONGEST_LOOP_SECONDS", 0.3)
+    monkeypatch.setattr("lorawatch.transport.repeating.LONGEST_LOOP_SECONDS", 0.3)
     calls: list[Request] = []
 
     def serve(connection: socket.socket) -> None:

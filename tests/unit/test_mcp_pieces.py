@@ -53,6 +53,11 @@ def test_a_configured_size_is_never_exceeded() -> None:
         ({"loras": [{"name": "cat"}]}, True),
         ({"models": [{"lora_name": "cat.safetensors"}]}, True),
         ({"files": [{"path": "/loras/cat.safetensors"}]}, True),
+        ({"files": [{"file": "/loras/cat.safetensors"}]}, True),
+        ({"files": [{"path": "C:\\loras\\cat.safetensors"}]}, True),
+        ({"data": {"loras": ["cat.safetensors"]}}, True),
+        ({"result": ["cat.safetensors"]}, True),
+        ({"loras": [{"filename": "people/cat.safetensors"}]}, False),
         ({"loras": {"cat.safetensors": {"size": 3}}}, True),
         ({"loras": [{"name": "cat", "filename": "cat.part"}]}, False),
         ({"loras": [{"name": "people/cat.safetensors"}]}, False),
@@ -62,7 +67,7 @@ def test_a_configured_size_is_never_exceeded() -> None:
     ],
 )
 def test_a_name_is_found_in_every_form_of_a_listing(payload: dict[str, object], is_found: bool) -> None:
-    assert (entry_named(entries_of(payload), "cat.safetensors") is not None) == is_found
+    assert (entry_named(entries_of(payload) or (), "cat.safetensors") is not None) == is_found
 
 
 def test_an_entry_tells_no_more_than_it_says() -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from lorawatch.destinations.comfyui_mcp.dialects import ChunkTools
 from lorawatch.destinations.comfyui_mcp.encoding import Chunk, PiecewiseBody, chunk_count
-from lorawatch.destinations.comfyui_mcp.errands import Errand
+from lorawatch.destinations.comfyui_mcp.errands import Doubt, Errand
 from lorawatch.destinations.comfyui_mcp.server import Server
 from lorawatch.destinations.comfyui_mcp.sizing import ChunkSizer
 from lorawatch.domain.errors import StoppedError
@@ -35,6 +35,7 @@ class _Session:
     upload_id: str
     chunk_bytes: int
     next_index: int = 0
+    parallel: int = 1
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))
@@ -57,7 +58,16 @@ class ChunkedUpload:
         self._errand = errand
         self._parallel = parallel
         self._session = self._resumable()
+        self._is_repeated = self._session is not None  # the chunk that was on its way then may be stored already
         self._sent_bytes = 0
+
+    @property
+    def doubt(self) -> Doubt:
+        """What may be wrong with what the server has stored, for all that it said."""
+        session = self._session
+        if session and session.parallel > 1 and chunk_count(self._errand.size_bytes, session.chunk_bytes) > 1:
+            return Doubt.ORDER
+        return Doubt.SIZE if self._is_repeated else Doubt.NONE
 
     def carry(self) -> None:
         """Send every chunk, starting again where the server has forgotten what it had or wants smaller ones."""
@@ -93,15 +103,19 @@ class ChunkedUpload:
             raise RuntimeError(msg)
         words = {"upload_id": self._session.upload_id, "verify": True}
         payload = self._errand.call(
-            lambda: self._server.call(self._tools.finish, words, is_repeatable=False), lambda: self._sent_bytes
+            lambda: self._server.call(self._tools.finish, words, is_repeatable=False, stop=self._errand.stop),
+            lambda: self._sent_bytes,
         )
         self._sizer.went_well(self._session.chunk_bytes)
         return payload
 
-    def start_over(self) -> None:
-        """Begin a new upload at the next `carry`."""
+    def start_over(self, *, in_order: bool = False) -> None:
+        """Begin a new upload at the next `carry`; `in_order`: with one chunk after the other."""
         self._session = None
         self._sent_bytes = 0
+        self._is_repeated = False
+        if in_order:
+            self._parallel = 1
         self._errand.consignment.waypoints.reached("", sent_bytes=0)
 
     def _resumable(self) -> _Session | None:
@@ -113,13 +127,20 @@ class ChunkedUpload:
 
     def _start(self) -> _Session:
         errand, chunk_bytes = self._errand, self._sizer.size_bytes
-        session = _Session(self._server.identity, errand.remote_name, errand.sha256, str(uuid.uuid4()), chunk_bytes)
+        session = _Session(
+            self._server.identity,
+            errand.remote_name,
+            errand.sha256,
+            str(uuid.uuid4()),
+            chunk_bytes,
+            parallel=self._parallel,
+        )
         words: dict[str, object] = {
             "upload_id": session.upload_id,
             "filename": errand.remote_name,
             "size_bytes": errand.size_bytes,
             "chunk_bytes": chunk_bytes,
-            "metadata": {"sha256": errand.sha256},
+            "metadata": errand.metadata,
         }
         # Carried out twice it leaves an upload behind that nobody continues; servers forget these.
         payload = self._server.call(self._tools.start, words, is_repeatable=False, stop=errand.stop)
@@ -133,10 +154,10 @@ class ChunkedUpload:
         """
         errand, first, broken = self._errand, session.next_index, threading.Event()
         flights: deque[tuple[Future[None], Chunk]] = deque()
-        with errand.reader() as reader, ThreadPoolExecutor(self._parallel) as pool:
-            reader.skip(first * session.chunk_bytes, errand.stop)
+        with errand.reader() as reader, ThreadPoolExecutor(session.parallel) as pool:
+            reader.skip(min(first * session.chunk_bytes, errand.size_bytes), errand.stop)
             for chunk in reader.chunks(first=first, chunk_bytes=session.chunk_bytes):
-                while len(flights) > self._parallel or (flights and errand.stop.is_set()):
+                while len(flights) > session.parallel or (flights and errand.stop.is_set()):
                     self._land(session, first, *flights.popleft())
                 if errand.stop.is_set():
                     raise StoppedError(f"the upload of {errand.remote_name} was interrupted")
@@ -155,13 +176,15 @@ class ChunkedUpload:
             "count": chunk_count(self._errand.size_bytes, session.chunk_bytes),
         }
         try:
-            # Safe to repeat although it may then be stored twice: the size in the listing tells, and it starts over.
+            # Safe to repeat although it may then be stored twice: the size in the listing tells, and it starts over;
+            # where no size is told, `doubt` has it sent again.
             self._server.send(
                 self._tools.append,
                 words,
                 lambda around: PiecewiseBody(around, chunk.content),
                 is_repeatable=True,
                 stop=self._errand.stop,
+                on_doubt=self._note_doubt,
             )
         except CallError as error:
             if error.failure is Failure.CHUNK_STORED:  # the answer to the first sending was lost
@@ -171,6 +194,9 @@ class ChunkedUpload:
         except BaseException:
             broken.set()
             raise
+
+    def _note_doubt(self) -> None:
+        self._is_repeated = True
 
     def _land(self, session: _Session, first: int, flight: "Future[None]", chunk: Chunk) -> None:
         """Wait for the oldest chunk in flight, and record that it is stored."""

@@ -6,6 +6,7 @@ no exclusive way.
 """
 
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from lorawatch.destinations.comfyui_mcp.chunked import ChunkedUpload
 from lorawatch.destinations.comfyui_mcp.direct import DirectUpload
 from lorawatch.destinations.comfyui_mcp.errands import Errand, Upload
 from lorawatch.destinations.comfyui_mcp.failures import destination_error, destination_errors, down_error
-from lorawatch.destinations.comfyui_mcp.listing import entries_of, entry_named, remote_file
+from lorawatch.destinations.comfyui_mcp.listing import Entry, entry_named, remote_file
 from lorawatch.destinations.comfyui_mcp.publishing import Publication, close_publication, open_publication
 from lorawatch.destinations.comfyui_mcp.server import Server
 from lorawatch.destinations.comfyui_mcp.sizing import ChunkSizer
@@ -40,6 +41,14 @@ OVERWRITES_IN_PLACE = Finding(
     "this server writes a new version into the file that ComfyUI may be using, and a shorter one can end ComfyUI;"
     ' name_template = "{stem}-{sha8}" gives every version a file of its own',
 )
+# What a name must not hold that goes to a machine of which nothing is known.
+_IMPOSSIBLE = (
+    (re.compile(r"[/\\]"), "holds a / or \\, and these servers know no directories"),
+    (re.compile(r"\A.:"), "begins like a drive of Windows"),
+    (re.compile(r"[\x00-\x1f\x7f]"), "holds a control character"),
+)
+_IN_ORDER = "chunks in order"  # remembered: the server for which they are sent one after the other
+_MOST_DOWNLOAD_BYTES = 1 << 40  # read back from a server that tells no size
 
 
 class ComfyUIMcpDestination:
@@ -50,7 +59,7 @@ class ComfyUIMcpDestination:
 
     def __init__(
         self, *, name: str, server: Server, direct_limit_bytes: int, chunk_bytes: int, parallel_chunks: int,
-        memory: Memory,
+        memory: Memory, is_read_back: bool = False,
     ) -> None:  # fmt: skip
         self.name = name
         self.was_mount_point: bool | None = None  # servers are not mounted
@@ -60,24 +69,22 @@ class ComfyUIMcpDestination:
         self._parallel_chunks = parallel_chunks
         self._sizer = ChunkSizer(chunk_bytes)
         self._memory = memory
+        self._is_read_back = is_read_back
         self._names_are_free = threading.Condition()
         self._busy_names: set[str] = set()
         self._carried: dict[str, tuple[Errand, Upload | None]] = {}
 
     def probe(self, *, needed_bytes: int) -> None:  # noqa: ARG002  no server tells how much room it has
         """Return if the server lists its LoRAs; DestinationDownError with the reason if not."""
-        try:
-            self._server.listing()
-        except CallError as error:
-            raise down_error(error) from error
+        self._listing()
 
     def find(self, remote_name: str) -> RemoteFile | None:
         """Return what the server lists at the name now, and what else it tells about it."""
         refuse_impossible_name(remote_name)
+        entry = entry_named(self._listing(), remote_name)
+        if entry is None:
+            return None
         with destination_errors():
-            entry = entry_named(entries_of(self._server.listing()), remote_name)
-            if entry is None:
-                return None
             found = remote_file(entry, remote_name)
             if found.size_bytes is None:
                 found = remote_file({**(self._server.details(remote_name) or {}), **entry}, remote_name)
@@ -90,7 +97,13 @@ class ComfyUIMcpDestination:
         with destination_errors():
             details = self._server.details(remote_name)
             told = remote_file(details, remote_name).sha256 if details else None
-            return told or self._server.sha256_of_download(remote_name)
+            if told is not None or self._server.speech().dialect.download is None:
+                return told
+            entry = entry_named(self._server.listing(), remote_name)
+            if entry is None:
+                return None
+            most_bytes = remote_file(entry, remote_name).size_bytes
+            return self._server.sha256_of_download(remote_name, most_bytes=most_bytes or _MOST_DOWNLOAD_BYTES)
 
     def prepare(self, consignment: Consignment, *, progress: Callable[[int], None], stop: Stop) -> Prepared:
         """Carry the chunks. What goes in one call is only looked at: it would be seen at once."""
@@ -169,13 +182,38 @@ class ComfyUIMcpDestination:
         return self._publication(errand, upload).publish()
 
     def _publication(self, errand: Errand, upload: Upload) -> Publication:
-        return Publication(errand, upload, memory=self._memory, find=self.find, digest=self.digest)
+        return Publication(
+            errand,
+            upload,
+            memory=self._memory,
+            find=self.find,
+            digest=self.digest,
+            is_read_back=self._is_read_back,
+            order_lost=self._keep_order,
+        )
+
+    def _listing(self) -> list[Entry]:
+        """Return the listing. Where there is none, nothing can be delivered: that is no single delivery's trouble."""
+        try:
+            return self._server.listing()
+        except CallError as error:
+            raise down_error(error) from error
+
+    def _keep_order(self) -> None:
+        """Send chunks to this server one after the other from now on: nothing shows that it puts them in order."""
+        self._memory.remember(_IN_ORDER, self._server.identity)
+        if not any(note.code == "chunks-not-side-by-side" for note in self.notes):
+            detail = f"{self.name} gives no hash back that shows the order of chunks sent side by side: not done there"
+            self.notes.append(Finding("chunks-not-side-by-side", detail))
 
     def _upload_for(self, errand: Errand) -> Upload:
         speech = self._server.speech()
         if not speech.has_chunks or speech.dialect.chunks is None or errand.size_bytes <= self._direct_limit_bytes:
             return DirectUpload(self._server, errand)
-        return ChunkedUpload(self._server, speech.dialect.chunks, self._sizer, errand, parallel=self._parallel_chunks)
+        parallel = self._parallel_chunks
+        if parallel > 1 and self._memory.recall(_IN_ORDER) == self._server.identity:
+            parallel = 1
+        return ChunkedUpload(self._server, speech.dialect.chunks, self._sizer, errand, parallel=parallel)
 
     def _note_overwriting(self) -> None:
         """Say once that this server does not replace files, but writes into them."""
@@ -202,9 +240,9 @@ def refuse_impossible_name(name: str) -> None:
     except UnicodeEncodeError:
         wrong = "is not UTF-8, and JSON cannot carry it"
     else:
-        if "/" not in name and "\\" not in name:
+        wrong = next((words for pattern, words in _IMPOSSIBLE if pattern.search(name)), "")
+        if not wrong:
             return
-        wrong = "holds a / or \\, and these servers know no directories"
     msg = f"the name {name!r} {wrong}"
     raise DeliveryRefusedError(msg, code="name-refused", fix="change name_template, or give a name with --as")
 
@@ -228,4 +266,5 @@ def from_config(config: ComfyUIMcpDestinationConfig, *, memory: Memory) -> Comfy
         chunk_bytes=config.chunk_bytes,
         parallel_chunks=config.parallel_chunks,
         memory=memory,
+        is_read_back=config.verify == "download",
     )

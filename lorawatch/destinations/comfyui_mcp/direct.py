@@ -6,7 +6,7 @@ Used by publishing.py on lane threads; a helper thread sends. Memory holds one b
 from collections.abc import Callable, Iterator
 
 from lorawatch.destinations.comfyui_mcp.encoding import BLOCK_BYTES, PIECE_BYTES, encoded_bytes
-from lorawatch.destinations.comfyui_mcp.errands import Errand
+from lorawatch.destinations.comfyui_mcp.errands import Doubt, Errand
 from lorawatch.destinations.comfyui_mcp.server import Server
 from lorawatch.domain.errors import StoppedError
 from lorawatch.transport.answers import Payload
@@ -19,6 +19,7 @@ class DirectUpload:
         self._server = server
         self._errand = errand
         self._sent_bytes = 0
+        self.doubt = Doubt.NONE
 
     def carry(self) -> None:
         """Make sure that the source is still what was accepted."""
@@ -31,7 +32,7 @@ class DirectUpload:
         words: dict[str, object] = {
             "filename": errand.remote_name,
             "overwrite": errand.consignment.replaces is not None,
-            "metadata": {"sha256": errand.sha256},
+            "metadata": errand.metadata,
         }
         payload = errand.call(
             lambda: self._server.send(
@@ -46,7 +47,7 @@ class DirectUpload:
         errand.progress(errand.size_bytes)
         return payload
 
-    def start_over(self) -> None:
+    def start_over(self, *, in_order: bool = False) -> None:
         """Nothing was kept."""
 
     def _note(self, sent_bytes: int) -> None:

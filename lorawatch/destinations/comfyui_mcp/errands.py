@@ -9,9 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol, TypeVar
 
 from lorawatch.destinations.comfyui_mcp.encoding import SourceReader
+from lorawatch.destinations.comfyui_mcp.listing import SENDER, SENDER_KEY
 from lorawatch.domain.ports import Consignment, Stop
 from lorawatch.transport.answers import Payload
 from lorawatch.transport.files import open_source
@@ -22,8 +24,20 @@ T = TypeVar("T")
 TICK_SECONDS = 1.0
 
 
+class Doubt(IntEnum):
+    """What may be wrong with bytes of which the server says that all is well."""
+
+    NONE = 0
+    SIZE = 1  # a part may be stored twice: the size shows it
+    ORDER = 2  # parts may be stored in another order: only the bytes, or their hash, show it
+
+
 class Upload(Protocol):
     """One way of carrying one consignment."""
+
+    @property
+    def doubt(self) -> Doubt:
+        """What may be wrong with what was carried."""
 
     def carry(self) -> None:
         """Carry what can be carried unseen. Raises CallError, SourceError, StoppedError."""
@@ -31,8 +45,8 @@ class Upload(Protocol):
     def finish(self) -> Payload:
         """Make it visible, and return what the server says to that. Raises as `carry`."""
 
-    def start_over(self) -> None:
-        """Forget what was carried; the next `carry` begins with nothing."""
+    def start_over(self, *, in_order: bool = False) -> None:
+        """Forget what was carried; the next `carry` begins with nothing, `in_order` one part after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,11 @@ class Errand:
     def sha256(self) -> str:
         """The hash of the bytes that were inspected."""
         return self.consignment.delivery.artifact.sha256
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the server is told about it. A hash that comes back beside our name is only an echo."""
+        return {"sha256": self.sha256, SENDER_KEY: SENDER}
 
     @contextmanager
     def reader(self) -> Iterator[SourceReader]:

@@ -59,7 +59,13 @@ def destination_error(error: CallError) -> DestinationError:
     meaning = _MEANINGS[error.failure]
     code, fix = meaning.code or error.failure.value, error.fix or meaning.fix
     if meaning.error is DeliveryDelayedError:
-        return DeliveryDelayedError(error.message, code=code, fix=fix, retry_after_seconds=error.retry_after_seconds)
+        return DeliveryDelayedError(
+            error.message,
+            code=code,
+            fix=fix,
+            retry_after_seconds=error.retry_after_seconds,
+            is_strained=error.failure in {Failure.BUSY, Failure.BROKEN},
+        )
     return meaning.error(error.message, code=code, fix=fix)
 
 
@@ -68,7 +74,8 @@ def down_error(error: CallError) -> DestinationDownError:
     found = destination_error(error)
     if isinstance(found, DestinationDownError):
         return found
-    return DestinationDownError(found.message, code=found.code, fix=found.fix)
+    wait = error.retry_after_seconds
+    return DestinationDownError(found.message, code=found.code, fix=found.fix, retry_after_seconds=wait)
 
 
 @contextmanager

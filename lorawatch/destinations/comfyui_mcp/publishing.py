@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lorawatch.destinations.comfyui_mcp.errands import Errand, Upload
+from lorawatch.destinations.comfyui_mcp.errands import Doubt, Errand, Upload
 from lorawatch.destinations.comfyui_mcp.failures import destination_error
 from lorawatch.destinations.comfyui_mcp.listing import remote_file
 from lorawatch.domain.errors import DeliveryDelayedError, DeliveryRefusedError, NameTakenError, StoppedError
@@ -54,7 +54,11 @@ def close_publication(memory: Memory, remote_name: str) -> None:
 
 
 class Publication:
-    """Makes one upload visible and finds out whether it is. `find` and `digest` ask the server."""
+    """Makes one upload visible and finds out whether it is. `find` and `digest` ask the server.
+
+    `is_read_back` has the hash asked for whatever happens; `order_lost` is told when it cannot vouch for the order of
+    chunks that were sent side by side.
+    """
 
     def __init__(
         self,
@@ -64,12 +68,18 @@ class Publication:
         memory: Memory,
         find: Callable[[str], RemoteFile | None],
         digest: Callable[[str], str | None],
+        is_read_back: bool,
+        order_lost: Callable[[], None],
     ) -> None:
         self._errand = errand
         self._upload = upload
         self._memory = memory
         self._find = find
         self._digest = digest
+        self._is_read_back = is_read_back
+        self._order_lost = order_lost
+        self._is_in_order = False  # what is sent again is sent one part after the other
+        self._is_unseen = False  # the listing shows what it showed before
 
     def publish(self) -> RemoteFile:
         """Return what the server lists in the end. Raises DestinationError, SourceError, StoppedError."""
@@ -79,12 +89,14 @@ class Publication:
             arrived = self._finish(before)
             if arrived is not None:
                 return arrived
-            self._upload.start_over()
+            self._upload.start_over(in_order=self._is_in_order)
             self._carry_again()
             before = self._find(self._errand.remote_name)
         arrived = self._finish(before)
         if arrived is not None:
             return arrived
+        if self._is_unseen:
+            raise self._not_listed()
         raise DeliveryDelayedError(
             f"what {self._errand.remote_name!r} became on the server is not what was sent, {MOST_RESTARTS + 1} times",
             code="size-mismatch",
@@ -122,13 +134,44 @@ class Publication:
             return None
         there = self._look_patiently(before)
         if there is None:
-            close_publication(self._memory, errand.remote_name)
-            raise DeliveryRefusedError(
-                f"the server said that {errand.remote_name!r} was stored, but does not list it",
-                code="not-listed",
-                fix="update the server; some versions store nothing",
-            )
-        return self._close(there) if there.size_bytes in {None, errand.size_bytes} else None
+            raise self._not_listed()
+        return self._vouched_for(there, before, told)
+
+    def _not_listed(self) -> DeliveryRefusedError:
+        close_publication(self._memory, self._errand.remote_name)
+        return DeliveryRefusedError(
+            f"the server said that {self._errand.remote_name!r} was stored, but does not list it",
+            code="not-listed",
+            fix="update the server; some versions store nothing",
+        )
+
+    def _vouched_for(
+        self, there: RemoteFile, before: RemoteFile | None, told: RemoteFile | None = None
+    ) -> RemoteFile | None:
+        """Return what stands there if nothing is left in doubt about it; None if it is to be sent again."""
+        errand, doubt = self._errand, self._upload.doubt
+        if there.size_bytes not in {None, errand.size_bytes}:
+            return None
+        is_changed = before is None or before.fingerprint != there.fingerprint
+        # An unchanged time or hash shows that nothing was stored; an unchanged size shows nothing.
+        self._is_unseen = not is_changed and there.is_distinct
+        is_size_told = there.size_bytes is not None or (told is not None and told.size_bytes is not None)
+        is_vouched = not self._is_unseen and doubt is not Doubt.ORDER and (is_size_told or doubt is Doubt.NONE)
+        if is_vouched and not self._is_read_back:
+            return self._close(there)
+        sha256 = there.sha256 or self._read_back()
+        if sha256 == errand.sha256:
+            self._is_unseen = False
+            return self._close(replace(there, sha256=sha256))
+        if doubt is Doubt.ORDER:
+            self._is_in_order = True
+            self._order_lost()
+        return self._close(there) if is_vouched and sha256 is None else None
+
+    def _read_back(self) -> str | None:
+        """Ask for the hash on a helper thread: it may take as long as the upload."""
+        errand = self._errand
+        return errand.call(lambda: self._digest(errand.remote_name), lambda: errand.size_bytes)
 
     def _note(self, before: RemoteFile | None) -> None:
         """Remember that the end is open. What an earlier try of ours has left is not what stood there before it."""
@@ -151,8 +194,9 @@ class Publication:
             close_publication(self._memory, self._errand.remote_name)
             raise destination_error(error) from error
         there = self._find(self._errand.remote_name)
-        if there is not None and self._is_what_was_sent(there, before):
-            return self._close(there)
+        arrived = None if there is None else self._found_after_failure(there, before)
+        if arrived is not None:
+            return arrived
         if error.failure is Failure.TIMED_OUT:
             raise destination_error(error) from error  # it may still be at it: sending more would only delay it
         return None
@@ -161,12 +205,14 @@ class Publication:
         close_publication(self._memory, self._errand.remote_name)
         return replace(there, is_leftover=False)
 
-    def _is_what_was_sent(self, there: RemoteFile, before: RemoteFile | None) -> bool:
+    def _found_after_failure(self, there: RemoteFile, before: RemoteFile | None) -> RemoteFile | None:
+        """Return what stands there if it is what was sent: of the right size, and it was not there before."""
         if there.size_bytes != self._errand.size_bytes:
-            return False
+            return None
         if before is None or before.fingerprint != there.fingerprint:
-            return True
-        return self._digest(self._errand.remote_name) == self._errand.sha256
+            return self._vouched_for(there, before)
+        sha256 = there.sha256 or self._read_back()
+        return self._close(replace(there, sha256=sha256)) if sha256 == self._errand.sha256 else None
 
     def _look_patiently(self, before: RemoteFile | None) -> RemoteFile | None:
         """Look until the listing shows a change, for a moment; then take what it shows."""

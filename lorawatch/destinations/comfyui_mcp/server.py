@@ -8,10 +8,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping
 
-from lorawatch.destinations.comfyui_mcp.detection import Speech, call_tool, detect, version_of
+from lorawatch.destinations.comfyui_mcp.detection import Speech, call_tool, detect, listed, version_of
 from lorawatch.destinations.comfyui_mcp.dialects import Tool
 from lorawatch.destinations.comfyui_mcp.encoding import PiecewiseBody, frame
-from lorawatch.destinations.comfyui_mcp.listing import entries_of, entry_named
+from lorawatch.destinations.comfyui_mcp.listing import Entry, entries_of, entry_named
 from lorawatch.domain.ports import Memory, Stop
 from lorawatch.transport.answers import Payload, payload_of
 from lorawatch.transport.calls import CallError, Failure
@@ -44,9 +44,9 @@ class Server:
                 self._speech = self._remembered() or self._found()
             return self._speech
 
-    def listing(self) -> Payload:
-        """Return the server's list of LoRAs."""
-        return self.call(self.speech().dialect.listing, {}, is_repeatable=True)
+    def listing(self) -> list[Entry]:
+        """Return the server's list of LoRAs. What cannot be read as one is an error, never an empty list."""
+        return listed(self.call(self.speech().dialect.listing, {}, is_repeatable=True), self._http.url)
 
     def call(
         self, tool: Tool, words: Mapping[str, object], *, is_repeatable: bool, stop: Stop | None = None
@@ -63,15 +63,20 @@ class Server:
         *,
         is_repeatable: bool,
         stop: Stop | None = None,
+        on_doubt: Callable[[], None] | None = None,
     ) -> Payload:
-        """Call a tool whose `content` is sent by `body_of`, which is given what stands before and after it."""
+        """Call a tool whose `content` is sent by `body_of`, which is given what stands before and after it.
+
+        `on_doubt` is told before the call is repeated although it may have been carried out.
+        """
         speech = self.speech()
         arguments = {tool.parameters[word]: value for word, value in words.items() if word in tool.parameters}
         around = frame(speech.route, tool.name, arguments, content_key=tool.parameters.get("content"))
         try:
-            return payload_of(
-                self._http.post(speech.route.path, body_of(around), is_repeatable=is_repeatable, stop=stop)
+            answer = self._http.post(
+                speech.route.path, body_of(around), is_repeatable=is_repeatable, stop=stop, on_doubt=on_doubt
             )
+            return payload_of(answer)
         except CallError as error:
             if error.failure in {Failure.NO_ROUTE, Failure.TOOL_MISSING} and self._speaks_otherwise_than(speech):
                 msg = f"{error.message}; the server speaks another dialect now, so it is done again"
@@ -89,12 +94,15 @@ class Server:
             if error.failure in {Failure.NOT_FOUND, Failure.TOOL_MISSING, Failure.WRONG_PARAMETERS, Failure.REPORTED}:
                 return None
             raise
-        listed = entry_named(entries_of(found), remote_name)
+        entry = entry_named(entries_of(found) or (), remote_name)
         inner = next((found[key] for key in ("lora", "info", "model") if isinstance(found.get(key), dict)), found)
-        return dict(listed or inner)
+        return dict(entry or inner)
 
-    def sha256_of_download(self, remote_name: str) -> str | None:
-        """Return the sha256 of the bytes that the server gives back; None if it gives none."""
+    def sha256_of_download(self, remote_name: str, *, most_bytes: int) -> str | None:
+        """Return the sha256 of the bytes that the server gives back; None if it gives none.
+
+        Raises CallError (INCOMPLETE) once they are more than `most_bytes`.
+        """
         speech = self.speech()
         tool = speech.dialect.download
         if tool is None:
@@ -103,7 +111,14 @@ class Server:
         words: dict[str, object] = {"filename": remote_name, "encoding": "base64"}
         arguments = {tool.parameters[word]: value for word, value in words.items()}
         body = PiecewiseBody(frame(speech.route, tool.name, arguments, content_key=None), b"")
-        answer = self._http.download(speech.route.path, body, lambda piece: digest.update(content.feed(piece)))
+
+        def take(piece: bytes) -> None:
+            digest.update(content.feed(piece))
+            if content.size_bytes > most_bytes:
+                msg = f"{self._http.url} gives more bytes of {remote_name!r} back than it lists"
+                raise CallError(Failure.INCOMPLETE, msg)
+
+        answer = self._http.download(speech.route.path, body, take)
         try:
             payload_of(content.answer(answer))
         except CallError as error:

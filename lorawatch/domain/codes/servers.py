@@ -90,6 +90,11 @@ SERVER_CODES = (
         "Nothing; it goes on by itself.",
     ),
     Code(
+        "chunks-not-side-by-side",
+        "Chunks were sent side by side, and no hash shows that the server put them in order. They were sent again.",
+        "Nothing: chunks go there one after the other from now on. Set `parallel_chunks = 1` to spare the first try.",
+    ),
+    Code(
         "docker-unavailable",
         "Docker does not answer, lorawatch may not use its socket, or there is no `docker` command.",
         "`sudo systemctl status docker`; to permit it: `sudo usermod -aG docker lorawatch` (this equals root access).",
