@@ -1,7 +1,7 @@
 """What the servers in the field speak, as data: routes, tools, parameters. A new dialect is a new row.
 
 Read by detection.py and server.py. Each line was observed on a server in the field, and each row has a recorded
-exchange in tests/fakes/mcp_server.py.
+exchange in tests/fakes/exchanges.py.
 """
 
 from collections.abc import Mapping
