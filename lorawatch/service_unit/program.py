@@ -25,6 +25,7 @@ HIDDEN_TEMPORARY = ("/tmp", "/var/tmp")  # by PrivateTmp=  # noqa: S108  nothing
 _MARKER = ".copied-by-lorawatch-service-install"  # holds the fingerprint of what was copied
 _SYSTEM_PYTHON = "/usr/bin/python3"
 _VENV_SECONDS = 120.0
+_COMPILE_SECONDS = 300.0
 
 
 def command() -> str:
@@ -93,6 +94,8 @@ def _fill(fresh: str, target: str) -> None:
         shutil.copyfile(source, destination)
         if os.stat(source).st_mode & stat.S_IXUSR:
             os.chmod(destination, 0o755)  # noqa: S103 every user is to run it
+    # The service's user may not write here, so that it would compile everything anew at each start.
+    run([os.path.join(fresh, "bin", "python"), "-m", "compileall", "-q", packages], timeout_seconds=_COMPILE_SECONDS)
     script = os.path.join(fresh, "bin", "lorawatch")
     with open(script, "w", encoding="utf-8") as file:
         file.write(f"#!{target}/bin/python\nfrom lorawatch.cli import main\n\nmain()\n")

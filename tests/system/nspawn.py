@@ -211,5 +211,5 @@ def eventually(
     while not (answer := ask()):
         if time.monotonic() > deadline:
             raise AssertionError(failure if isinstance(failure, str) else failure())
-        time.sleep(0.05)
+        time.sleep(0.2)  # each question starts programs in the machine
     return answer

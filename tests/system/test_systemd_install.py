@@ -30,10 +30,12 @@ LORA = lora_bytes(seed=1, size_bytes=200_000)
 MOST_EXPOSURE = 2.0
 
 
-# Everything that an installation could touch, with owner, mode, size and time; compiled Python apart.
+# Everything that an installation could touch, with owner, mode, size and time; compiled Python apart, and what a
+# running service writes.
 _STATE = (
-    "find /etc /opt /usr/local /var/lib/lorawatch /var/log/lorawatch /ai-toolkit /comfyui -name __pycache__ -prune"
-    " -o -printf '%p %u %g %m %s %C@\\n' 2>/dev/null | sort; systemctl show lorawatch -p MainPID -p UnitFileState"
+    "find /etc /opt /usr/local /ai-toolkit /comfyui -name __pycache__ -prune -o -printf '%p %u %g %m %s %C@\\n'"
+    " 2>/dev/null | sort; find /var/lib /var/log -maxdepth 1 -name 'lorawatch*' -printf '%p %u %g %m\\n'"
+    "; systemctl show lorawatch -p MainPID -p UnitFileState"
 )
 
 
@@ -242,7 +244,9 @@ def test_from_pipx_in_a_home_directory_the_service_gets_a_copy_that_root_owns(se
     machine = serving.machine
     machine.run("mv", "/opt/lorawatch", "/opt/readme")
     try:
-        machine.run("sh", "-euc", f"pipx install {CHECKOUT}/dist/lorawatch-*.whl")
+        # pipx would make this one too, and compile everything: two minutes on a busy machine.
+        machine.run("python3", "-m", "venv", "/root/.local/pipx/shared")
+        machine.run("sh", "-euc", f"pipx install {CHECKOUT}/dist/lorawatch-*.whl", environ=("PIP_NO_COMPILE=1",))
         installed = "/root/.local/pipx/venvs/lorawatch/lib/python3*/site-packages"
         run_from_home = ("/root/.local/bin/lorawatch", "service", "install")
         machine.run(*run_from_home, *ONE_KIND)

@@ -13,6 +13,7 @@ from tests.system.serving import (
     LORAS,
     OUTPUTS,
     PERSON,
+    PROGRAM,
     Serving,
     as_readme,
     configuration,
@@ -102,6 +103,22 @@ def test_the_unit_is_changed_by_a_drop_in_that_stays(installed: Serving) -> None
     as_readme(machine, "sudo lorawatch service uninstall")
     assert installed.property("LoadState") == "not-found"
     assert "MINE=1" in machine.run("cat", f"{DROP_INS}/override.conf").stdout
+
+
+def test_a_removal_leaves_nothing_but_what_was_delivered(installed: Serving) -> None:
+    machine = installed.machine
+    installed.save(CAT, LORA)
+    installed.wait_for("delivery.delivered", file=CAT)
+    machine.run(PROGRAM, "service", "uninstall", "--purge")
+    machine.run("cp", "-a", "/opt/lorawatch", "/opt/kept")
+    try:
+        as_readme(machine, "sudo rm -r /opt/lorawatch /usr/local/bin/lorawatch")
+        places = "/etc /opt /usr/local /var /run/systemd -not -path '/var/log/*' -not -path '/opt/kept*'"
+        assert machine.run("sh", "-c", f"find {places} -name '*lorawatch*'").stdout == ""
+        assert installed.contents() == {"cat.safetensors": LORA}
+    finally:
+        machine.run("mv", "/opt/kept", "/opt/lorawatch")
+        as_readme(machine, readme_block()[3])
 
 
 def test_the_journal_is_asked_as_the_lines_say(serving: Serving) -> None:
