@@ -94,7 +94,8 @@ def _fill(fresh: str, target: str) -> None:
         shutil.copyfile(source, destination)
         if os.stat(source).st_mode & stat.S_IXUSR:
             os.chmod(destination, 0o755)  # noqa: S103 every user is to run it
-    # The service's user may not write here, so that it would compile everything anew at each start.
+    # The service's user may not write here, so that it would compile everything anew at each start. Where this fails,
+    # it does that.
     run([os.path.join(fresh, "bin", "python"), "-m", "compileall", "-q", packages], timeout_seconds=_COMPILE_SECONDS)
     script = os.path.join(fresh, "bin", "lorawatch")
     with open(script, "w", encoding="utf-8") as file:

@@ -253,6 +253,8 @@ def test_from_pipx_in_a_home_directory_the_service_gets_a_copy_that_root_owns(se
         assert serving.property("ActiveState") == "active"
         assert PROGRAM in serving.property("ExecStart")
         assert machine.run("find", "/opt/lorawatch", "!", "-user", "root").stdout == ""
+        compiled = machine.run("find", "/opt/lorawatch", "-path", "*/lorawatch/__pycache__/app.*.pyc").stdout
+        assert compiled, "its user could not, and would do it at each start"
         serving.save(f"{OUTPUTS}/cat.safetensors", LORA)
         serving.wait_for("delivery.delivered")
         process = serving.property("MainPID")
