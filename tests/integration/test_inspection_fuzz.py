@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
@@ -20,6 +21,8 @@ from lorawatch.inspection.header import read_header
 from lorawatch.inspection.wholeness import wholeness
 from tests.factories import ITEM_BITS
 
+# 8,000 cases of one test take half a minute on a quiet machine, and several on a busy one.
+pytestmark = pytest.mark.timeout(900)
 CASES = int(os.environ.get("LORAWATCH_FUZZ_CASES", "1000"))
 CAP_BYTES = 4096
 
