@@ -135,6 +135,7 @@ class RemoteFile:
     sha256: str | None = None  # only where the destination tells it without reading the bytes
     is_distinct: bool = True  # False: two files of one size have one fingerprint, so an equal one proves nothing
     is_leftover: bool = False  # an interrupted publication of ours may have put it there
+    is_proven: bool = True  # False: its size is right, and yet its parts may be in another order than they were sent
     modified_at: float | None = None  # unix seconds; None: it does not tell
 
 

@@ -210,7 +210,7 @@ class Carrier:
             )
         if known is not None:
             return Evidence.SHA256
-        if not is_changed:
+        if not is_changed or (published is not None and not published.is_proven):
             return Evidence.ANSWERED
         return Evidence.LISTED if after.size_bytes is None else Evidence.SIZE
 

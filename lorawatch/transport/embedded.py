@@ -15,7 +15,10 @@ from lorawatch.transport.http import Answer
 # In JSON-RPC the answer is JSON inside a string: there every quote has a backslash before it.
 _START = re.compile(rb'(\\?)"(?:data|content|model_data|file_data|base64)\\?"\s*:\s*\\?"(?=[A-Za-z0-9+/\\"])')
 _ERROR = re.compile(rb'"error"\s*:\s*\{')  # of JSON-RPC: what it calls data is words
+# Line breaks as JSON writes them, once or twice: some servers break base64 into lines.
+_LINE_BREAK = re.compile(rb"\\+[nr]")
 _MOST_HEAD_BYTES = 1 << 20  # everything before and after the content; metadata may stand there
+_MOST_BACKSLASHES = 4
 _QUOTE = ord('"')
 
 
@@ -26,7 +29,7 @@ class EmbeddedContent:
         self.is_found = False
         self.size_bytes = 0
         self._rest = bytearray()  # the document without the content
-        self._pending = b""  # fewer than four characters of base64
+        self._pending = b""  # fewer than four characters of base64, or the beginning of an escape
         self._is_inside = False
         self._is_nested = False
 
@@ -56,18 +59,30 @@ class EmbeddedContent:
     def _take(self, piece: bytes) -> bytes:
         end = piece.find(_QUOTE)
         text = piece if end < 0 else piece[:end]
-        # A slash may be written as "\/"; base64 itself knows no backslash.
-        text = self._pending + (text.replace(b"\\", b"") if b"\\" in text else text)
+        text, escape = self._unescaped(self._pending + text)
         if end >= 0:
             self._is_inside = False
             self._pending = b""
             self._rest += (b"\\" if self._is_nested else b"") + piece[end:]
         else:
             whole = len(text) - len(text) % 4
-            text, self._pending = text[:whole], text[whole:]
+            text, self._pending = text[:whole], text[whole:] + escape
         try:
             data = pybase64.b64decode(text, validate=True)
         except ValueError as error:
             raise CallError(Failure.UNREADABLE, "the content of the download is no base64") from error
         self.size_bytes += len(data)
         return data
+
+    @staticmethod
+    def _unescaped(text: bytes) -> tuple[bytes, bytes]:
+        """Return base64 without what JSON has put into it, and the escape that only the next piece ends.
+
+        A slash may be written with a backslash before it; base64 itself knows none.
+        """
+        if b"\\" not in text:
+            return text, b""
+        kept = text.rstrip(b"\\")
+        if len(text) - len(kept) > _MOST_BACKSLASHES:
+            raise CallError(Failure.UNREADABLE, "the content of the download is no base64")
+        return _LINE_BREAK.sub(b"", kept).replace(b"\\", b""), text[len(kept) :]

@@ -24,11 +24,13 @@ from tests.mcp_scenes import (
     TWO,
     Diary,
     DictionaryMemory,
+    daemon_for,
     open_destination,
     send,
     sender_and_server,
     sha256,
 )
+from tests.scenes import save_by_rename
 
 CHUNKS = -(-len(ONE) // CHUNK_BYTES)
 APPEND = "chunked-append"
@@ -148,11 +150,8 @@ def test_the_time_of_creation_does_not_tell_two_files_apart(tmp_path: Path) -> N
         assert not found.is_distinct
 
 
-@pytest.mark.parametrize("listing", [("size",), ("size", "sha256")])
-def test_chunks_side_by_side_that_were_put_in_a_wrong_order_are_found_out(
-    tmp_path: Path, listing: tuple[str, ...]
-) -> None:
-    with sender_and_server(tmp_path, placement="append", listing=listing) as (sender, server):
+def test_chunks_side_by_side_that_were_put_in_a_wrong_order_are_found_out(tmp_path: Path) -> None:
+    with sender_and_server(tmp_path, placement="append", listing=("size", "sha256")) as (sender, server):
         server.faults.append(Fault(APPEND, "slow", after=PROBES, seconds=0.3))  # the first chunk comes late
         memory = DictionaryMemory()
         destination = open_destination(server, parallel_chunks=4, memory=memory)
@@ -165,6 +164,16 @@ def test_chunks_side_by_side_that_were_put_in_a_wrong_order_are_found_out(
         )
         assert stored(server, "dog.safetensors") == TWO
         assert server.count("start") == starts + 1  # one after the other from the beginning
+
+
+def test_chunks_side_by_side_prove_no_more_than_an_answer_where_no_hash_is_told(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    with McpServer(tmp_path / "loras") as server, daemon_for(tmp_path, server, "parallel_chunks = 4") as daemon:
+        save_by_rename(tmp_path / "outputs" / NAME, ONE)
+        assert daemon.wait_for("delivery.delivered")["evidence"] == "answered"
+        assert daemon.wait_for("destination.note")["code"] == "chunk-order-unproven"
+        assert stored(server) == ONE
+        assert server.count("start") == 1
 
 
 def test_chunks_side_by_side_are_sent_once_where_the_hash_is_told(tmp_path: Path) -> None:

@@ -125,6 +125,19 @@ def test_base64_is_taken_out_of_an_answer_that_comes_in_pieces(data: bytes, is_n
     assert rest == {**inner, "data": ""}
 
 
+@pytest.mark.parametrize("step", [1, 3, 77, 10_000])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_base64_in_lines_is_taken_out_too(step: int, *, is_nested: bool) -> None:
+    data = bytes(range(256)) * 9
+    inner = {"data": base64.encodebytes(data).decode(), "size": len(data)}
+    document = {"result": {"content": [{"type": "text", "text": json.dumps(inner)}]}} if is_nested else inner
+    raw = json.dumps(document).encode()
+    content = EmbeddedContent()
+    taken = b"".join(content.feed(raw[start : start + step]) for start in range(0, len(raw), step))
+    assert taken == data
+    assert json.loads(content.answer(Answer("", 200, b"", "")).body)
+
+
 def test_the_words_of_an_error_are_no_content() -> None:
     raw = b'{"jsonrpc":"2.0","error":{"code":-32603,"message":"Internal error","data":"Tool not found"},"id":1}'
     content = EmbeddedContent()
@@ -132,9 +145,10 @@ def test_the_words_of_an_error_are_no_content() -> None:
     assert content.answer(Answer("", 200, b"", "")).body == raw
 
 
-def test_what_is_no_base64_is_an_error_and_not_dropped() -> None:
+@pytest.mark.parametrize("text", [b"abc$efgh", b"A" * 4 + b"\\" * 5])
+def test_what_is_no_base64_is_an_error_and_not_dropped(text: bytes) -> None:
     with pytest.raises(CallError):
-        EmbeddedContent().feed(b'{"data":"abc$efgh"}')
+        EmbeddedContent().feed(b'{"data":"' + text + b'"}')
 
 
 def test_a_download_that_ends_in_the_content_is_an_error() -> None:

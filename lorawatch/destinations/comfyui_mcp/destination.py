@@ -17,7 +17,7 @@ from lorawatch.config import ComfyUIMcpDestinationConfig
 from lorawatch.config_environment import token_for
 from lorawatch.destinations.comfyui_mcp.chunked import ChunkedUpload
 from lorawatch.destinations.comfyui_mcp.direct import DirectUpload
-from lorawatch.destinations.comfyui_mcp.errands import Errand, Upload
+from lorawatch.destinations.comfyui_mcp.errands import Errand, Order, Upload
 from lorawatch.destinations.comfyui_mcp.failures import destination_error, destination_errors, down_error
 from lorawatch.destinations.comfyui_mcp.listing import Entry, entry_named, remote_file
 from lorawatch.destinations.comfyui_mcp.publishing import Publication, close_publication, open_publication
@@ -47,6 +47,17 @@ _IMPOSSIBLE = (
     (re.compile(r"\A.:"), "begins like a drive of Windows"),
     (re.compile(r"[\x00-\x1f\x7f]"), "holds a control character"),
 )
+_NOTES = {
+    Order.LOST: Finding(
+        "chunks-not-side-by-side",
+        "this server puts chunks that are sent side by side into another order: they go one after the other now",
+    ),
+    Order.UNPROVEN: Finding(
+        "chunk-order-unproven",
+        "this server gives no hash back that shows the order of chunks sent side by side: such deliveries count as"
+        " answered, never more",
+    ),
+}
 _IN_ORDER = "chunks in order"  # remembered: the server for which they are sent one after the other
 _MOST_DOWNLOAD_BYTES = 1 << 40  # read back from a server that tells no size
 
@@ -189,7 +200,7 @@ class ComfyUIMcpDestination:
             find=self.find,
             digest=self.digest,
             is_read_back=self._is_read_back,
-            order_lost=self._keep_order,
+            on_order=self._note_order,
         )
 
     def _listing(self) -> list[Entry]:
@@ -199,12 +210,13 @@ class ComfyUIMcpDestination:
         except CallError as error:
             raise down_error(error) from error
 
-    def _keep_order(self) -> None:
-        """Send chunks to this server one after the other from now on: nothing shows that it puts them in order."""
-        self._memory.remember(_IN_ORDER, self._server.identity)
-        if not any(note.code == "chunks-not-side-by-side" for note in self.notes):
-            detail = f"{self.name} gives no hash back that shows the order of chunks sent side by side: not done there"
-            self.notes.append(Finding("chunks-not-side-by-side", detail))
+    def _note_order(self, order: Order) -> None:
+        """Say once what came out about chunks side by side; send them one after the other where order was lost."""
+        if order is Order.LOST:
+            self._memory.remember(_IN_ORDER, self._server.identity)
+        with self._names_are_free:
+            if all(note.code != _NOTES[order].code for note in self.notes):
+                self.notes.append(_NOTES[order])
 
     def _upload_for(self, errand: Errand) -> Upload:
         speech = self._server.speech()

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import Protocol, TypeVar
 
 from lorawatch.destinations.comfyui_mcp.encoding import SourceReader
@@ -30,6 +30,13 @@ class Doubt(IntEnum):
     NONE = 0
     SIZE = 1  # a part may be stored twice: the size shows it
     ORDER = 2  # parts may be stored in another order: only the bytes, or their hash, show it
+
+
+class Order(Enum):
+    """What came out about the order of parts that were sent side by side."""
+
+    LOST = auto()
+    UNPROVEN = auto()
 
 
 class Upload(Protocol):

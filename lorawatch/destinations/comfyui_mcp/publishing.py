@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lorawatch.destinations.comfyui_mcp.errands import Doubt, Errand, Upload
+from lorawatch.destinations.comfyui_mcp.errands import Doubt, Errand, Order, Upload
 from lorawatch.destinations.comfyui_mcp.failures import destination_error
 from lorawatch.destinations.comfyui_mcp.listing import remote_file
 from lorawatch.domain.errors import DeliveryDelayedError, DeliveryRefusedError, NameTakenError, StoppedError
@@ -56,8 +56,8 @@ def close_publication(memory: Memory, remote_name: str) -> None:
 class Publication:
     """Makes one upload visible and finds out whether it is. `find` and `digest` ask the server.
 
-    `is_read_back` has the hash asked for whatever happens; `order_lost` is told when it cannot vouch for the order of
-    chunks that were sent side by side.
+    `is_read_back` has the hash asked for whatever happens; `on_order` is told when a hash shows that chunks which were
+    sent side by side are in another order, or when no hash can show it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Publication:
         find: Callable[[str], RemoteFile | None],
         digest: Callable[[str], str | None],
         is_read_back: bool,
-        order_lost: Callable[[], None],
+        on_order: Callable[[Order], None],
     ) -> None:
         self._errand = errand
         self._upload = upload
@@ -77,7 +77,7 @@ class Publication:
         self._find = find
         self._digest = digest
         self._is_read_back = is_read_back
-        self._order_lost = order_lost
+        self._on_order = on_order
         self._is_in_order = False  # what is sent again is sent one part after the other
         self._is_unseen = False  # the listing shows what it showed before
 
@@ -156,17 +156,22 @@ class Publication:
         # An unchanged time or hash shows that nothing was stored; an unchanged size shows nothing.
         self._is_unseen = not is_changed and there.is_distinct
         is_size_told = there.size_bytes is not None or (told is not None and told.size_bytes is not None)
-        is_vouched = not self._is_unseen and doubt is not Doubt.ORDER and (is_size_told or doubt is Doubt.NONE)
-        if is_vouched and not self._is_read_back:
+        is_plain = not self._is_unseen and (is_size_told or doubt is Doubt.NONE)
+        if is_plain and doubt is not Doubt.ORDER and not self._is_read_back:
             return self._close(there)
         sha256 = there.sha256 or self._read_back()
         if sha256 == errand.sha256:
             self._is_unseen = False
             return self._close(replace(there, sha256=sha256))
+        self._is_in_order = self._is_in_order or doubt is Doubt.ORDER
+        if sha256 is not None or not is_plain:
+            if sha256 is not None and doubt is Doubt.ORDER:
+                self._on_order(Order.LOST)
+            return None
         if doubt is Doubt.ORDER:
-            self._is_in_order = True
-            self._order_lost()
-        return self._close(there) if is_vouched and sha256 is None else None
+            self._on_order(Order.UNPROVEN)
+            return self._close(replace(there, is_proven=False))
+        return self._close(there)
 
     def _read_back(self) -> str | None:
         """Ask for the hash on a helper thread: it may take as long as the upload."""

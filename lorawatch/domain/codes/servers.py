@@ -91,8 +91,13 @@ SERVER_CODES = (
     ),
     Code(
         "chunks-not-side-by-side",
-        "Chunks were sent side by side, and no hash shows that the server put them in order. They were sent again.",
+        "Chunks were sent side by side, and the server put them into another order. They were sent again, in order.",
         "Nothing: chunks go there one after the other from now on. Set `parallel_chunks = 1` to spare the first try.",
+    ),
+    Code(
+        "chunk-order-unproven",
+        "Chunks were sent side by side, and the server gives no hash back: nothing proves that it put them in order.",
+        "Set `parallel_chunks = 1`, unless you know that this server places chunks by their index.",
     ),
     Code(
         "docker-unavailable",
