@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.docker_engine import Engine
 
@@ -12,8 +12,9 @@ IS_ROOT = os.geteuid() == 0
 IS_SYSTEM_REQUIRED = os.environ.get("LORAWATCH_REQUIRE_SYSTEM") == "1"
 
 
-# No example database: a checkout that may not be written to must pass as well.
-settings.register_profile("default", database=None)
+# No example database: a checkout that may not be written to must pass as well. How fast a machine makes examples says
+# nothing about what is tested.
+settings.register_profile("default", database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
 

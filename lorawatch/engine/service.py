@@ -100,8 +100,6 @@ class Service:
 
     def is_anything_due(self) -> bool:
         """Return whether a lane is carrying or looking, or something waits that a destination could take now."""
-        if self.is_carrying:
-            return True
         if not all(self.health.is_known(route.name) for route in self.routes):
             return True
         now = time.time()
@@ -110,7 +108,8 @@ class Service:
                 due = deliveries.next_due_at(connection, route.destination_id, owner=self.process, below=NO_LIMIT)
                 if due is not None and due <= now and self.health.is_taking(route.name):
                     return True
-        return any(watch.is_settling for watch in self.watches)
+        # Asked after the journal: a lane that has just claimed what was due there is carrying it.
+        return self.is_carrying or any(watch.is_settling for watch in self.watches)
 
     def drain(self) -> None:
         """Let the lanes claim nothing more; `is_carrying` tells when they have finished what they carry."""
