@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from lorawatch.domain.comfyui import ListedFile, Queue
-from lorawatch.domain.errors import DestinationError
+from lorawatch.domain.errors import DestinationError, FileRejectedError
 from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, Version
 
 
@@ -47,6 +47,7 @@ class Observation:
     expected_bytes: int | None  # the length that the header announces; None: no complete header yet
     has_gap: bool  # unwritten extents, or zeros at the end that cut a tensor
     is_held_open: bool | None  # somebody has it open for writing; None: cannot be known
+    flaw: FileRejectedError | None = None  # what it holds now can never become a LoRA, however it goes on
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The writer is done and left a file of the wrong length: rejected until it changes."""
+    """The writer is done and left what can never be delivered as it is: rejected until it changes."""
 
     code: str
     reason: str
@@ -67,6 +67,10 @@ def observe(observation: Observation, *, first_seen: Moment, now: Moment, quiet_
         return _wait(age_seconds, "unwritten-data", "parts of it have been reserved, but not written yet")
     quiet_left_seconds = quiet_seconds - _quiet_before_seconds(observation, first_seen) - age_seconds
     is_vouched = observation.candidate.is_closed or (observation.is_local and observation.is_held_open is False)
+    if observation.flaw is not None:  # a download that shows a web page so far: one verdict when it has ended
+        code, reason = observation.flaw.code, observation.flaw.message
+        is_done = is_vouched or quiet_left_seconds <= 0
+        return Torn(code, reason) if is_done else _wait_until_quiet(quiet_left_seconds, code, reason)
     flaw = _wrong_length(observation)
     if flaw is not None:
         if not is_vouched:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from lorawatch.domain.errors import FileVanishedError
+from lorawatch.domain.errors import FileRejectedError, FileVanishedError
 from lorawatch.domain.model import Candidate
 from lorawatch.domain.ports import Hint, Observation, Settled, WatchState
-from lorawatch.inspection.wholeness import wholeness
+from lorawatch.inspection.wholeness import Wholeness, wholeness
 from lorawatch.sources.looking import open_version, sight
 from lorawatch.sources.mounts import Mount, MountTable
 from lorawatch.sources.rooting import Root, RootMissingError, find_root
@@ -145,10 +145,14 @@ class FolderSource:
         """Look at the bytes as far as needed to tell whether the writer is done: header, gaps, open writers."""
         is_local = self._mounts.of(os.path.realpath(candidate.path)).is_local
         descriptor = self.open(candidate)
+        flaw = None
         try:
-            whole = wholeness(
-                descriptor, size_bytes=candidate.version.size_bytes, max_header_bytes=self._max_header_bytes
-            )
+            try:
+                whole = wholeness(
+                    descriptor, size_bytes=candidate.version.size_bytes, max_header_bytes=self._max_header_bytes
+                )
+            except FileRejectedError as error:
+                whole, flaw = Wholeness(None, has_gap=False), error
             # After the bytes: a writer that ends between the two questions has written what it had to.
             is_asked = is_local and not candidate.is_closed
             return Observation(
@@ -157,6 +161,7 @@ class FolderSource:
                 expected_bytes=whole.expected_bytes,
                 has_gap=whole.has_gap,
                 is_held_open=is_held_open(descriptor) if is_asked else None,
+                flaw=flaw,
             )
         finally:
             os.close(descriptor)

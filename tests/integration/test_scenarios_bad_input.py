@@ -83,6 +83,20 @@ def test_every_kind_of_bad_input_gets_one_event_with_its_code_and_never_another(
     assert names(scene.loras) == []
 
 
+@pytest.mark.parametrize("kind", ["html", "huge-header", "pickle"])
+def test_a_bad_file_that_is_written_slowly_gets_its_one_event_when_it_is_done(scene: Scene, kind: str) -> None:
+    path = scene.outputs / NAME
+    with scene.daemon() as daemon:
+        with path.open("wb", buffering=0) as file:
+            for _ in range(3):
+                file.write(broken(kind))
+                time.sleep(QUIET_SECONDS + 0.2)
+            assert not daemon.of("file.rejected")
+        daemon.wait_for("file.rejected", file=path, code=BAD[kind][0])
+        time.sleep(1.0)
+        assert len(verdicts(daemon, path)) == 1
+
+
 @pytest.mark.parametrize("kind", ["truncated", "html", "symlink-outside", "fifo", "directory"])
 def test_a_bad_file_that_is_made_good_is_delivered(scene: Scene, kind: str) -> None:
     path = scene.outputs / NAME

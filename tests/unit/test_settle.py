@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lorawatch.domain.errors import FileRejectedError
 from lorawatch.domain.model import Candidate, Version
 from lorawatch.domain.ports import Observation
 from lorawatch.domain.settle import INCOMPLETE_AFTER_SECONDS, Moment, Ready, Torn, Verdict, Wait, observe
@@ -175,3 +176,20 @@ def test_the_look_that_finds_a_file_incomplete_comes_when_it_turns_so() -> None:
 def test_a_quiet_time_that_is_nearly_over_keeps_the_floor() -> None:
     verdict = waiting(after(observation(), QUIET_SECONDS - 1e-6))
     assert verdict.recheck_in_seconds == pytest.approx(0.05)
+
+
+WEB_PAGE = FileRejectedError("it is a web page", code="html-page")
+
+
+def test_what_can_never_become_a_lora_is_rejected_when_its_writer_is_done_not_before() -> None:
+    writing = replace(observation(expected_bytes=None, is_held_open=True), flaw=WEB_PAGE)
+    assert waiting(after(writing, QUIET_SECONDS + 1)).code == "still-open"
+    left = replace(observation(expected_bytes=None, is_held_open=False), flaw=WEB_PAGE)
+    closed = replace(observation(expected_bytes=None, is_closed=True), flaw=WEB_PAGE)
+    assert after(left, 0) == after(closed, 0) == Torn("html-page", "it is a web page")
+
+
+def test_what_can_never_become_a_lora_is_given_its_quiet_time_where_nobody_vouches_for_its_writer() -> None:
+    seen = replace(observation(expected_bytes=None, is_local=False), flaw=WEB_PAGE)
+    assert waiting(after(seen, 0)).recheck_in_seconds == QUIET_SECONDS
+    assert after(seen, QUIET_SECONDS) == Torn("html-page", "it is a web page")
