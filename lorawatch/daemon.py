@@ -106,8 +106,7 @@ class Daemon:
             self._supervise()
             if is_ready:
                 self.notifier.status(self.service.summary())
-            if self._signals.take_reload():
-                self._take_reload()
+            if self._signals.take_reload() and self._take_reload():
                 is_ready = False
             self._signals.wait(TICK_SECONDS if is_ready else ONCE_TICK_SECONDS)
         self.stop()
@@ -179,8 +178,11 @@ class Daemon:
             destinations=[route.name for route in self.service.routes],
         )
 
-    def _take_reload(self) -> None:
-        """Reload the configuration; a bad one changes nothing and says so. A stop that comes meanwhile goes before."""
+    def _take_reload(self) -> bool:
+        """Reload the configuration; return whether another service runs since.
+
+        A bad one changes nothing and says so. A stop that comes meanwhile goes before.
+        """
         self.notifier.reloading()
         try:
             loaded = self._reload() if self._reload is not None else self._loaded
@@ -188,17 +190,18 @@ class Daemon:
         except ConfigurationError as error:
             emit(Event.DAEMON_DEGRADED, code=error.code, reason=f"kept the old configuration: {error.message}")
             self.notifier.ready()
-            return
+            return False
         self._drain()
         if not self._signals.is_stopping:
             self.service.stop()
         if self._signals.is_stopping:
-            return
+            return False
         self._loaded = loaded
         log = self.config.log
         events.configure(format=log.format, level=log.level, file=log.file, environ=os.environ)
         self.start()
         emit(Event.DAEMON_RELOADED, config_file=loaded.file)
+        return True
 
     def _drain(self) -> None:
         """Let the service finish what it carries, within its time, unless the daemon is to stop."""

@@ -37,7 +37,7 @@ def retry(
         typer.echo(f"Nothing to retry: there is no journal in {directory}.", err=True)
         return
     existing.close()
-    database = Database.open(directory)
+    database = Database.open_beside(directory)
     known = None if everything else [each for each in ids or () if 0 < each <= LARGEST_ID]
     with database.write() as connection:
         put_back = upkeep.retry(connection, known, now=time.time())

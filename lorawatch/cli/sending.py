@@ -58,7 +58,7 @@ def send(
     events.configure(format="json", level="info", environ=os.environ, file=loaded.log.file, stream=io.StringIO())
     if to is not None:
         _refuse_unknown(to, loaded)
-    journal = Database.open(loaded.state_directory)
+    journal = Database.open_beside(loaded.state_directory)
     routes = [route for route in routes_of(loaded, journal) if to in (None, route.name)]
     flight = _Flight()
     with stop_on_signal() as stop, bars(flight.rows) as shown:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib import resources
 
 from lorawatch.domain.errors import JournalError
+from lorawatch.journal.lock import is_locked
 
 FILE_NAME = "journal.sqlite3"
 # Another process (`retry`, `send`) holds the write lock for milliseconds; this is patience, not a pace.
@@ -64,6 +65,24 @@ class Database:
         with _words_for(path, "read"):
             _refuse_newer(path, _version_of(database.connection()))
         return database
+
+    @classmethod
+    def open_beside(cls, directory: str) -> "Database":
+        """Open the journal for writing beside a daemon, which may be older than this program; see `open`.
+
+        Raises JournalError (journal-older) rather than bring a journal up to date under a running daemon's feet.
+        """
+        existing = cls.open_read_only(directory)
+        if existing is not None:
+            is_outdated = existing.is_outdated
+            existing.close()
+            if is_outdated and is_locked(directory):
+                raise JournalError(
+                    f"the daemon that runs on {directory} is older than this command; its journal was left untouched",
+                    code="journal-older",
+                    fix="restart the daemon: that brings the journal up to date",
+                )
+        return cls.open(directory)
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""

@@ -395,6 +395,22 @@ def test_a_journal_of_a_newer_program_is_left_untouched_and_exits_with_1(scene: 
     assert journal.read_bytes() == before
 
 
+def test_the_journal_of_an_older_daemon_that_runs_is_not_brought_up_to_date_by_a_command(scene: Scene) -> None:
+    journal = scene.tmp_path / "state" / "journal.sqlite3"
+    file = scene.tmp_path / "elsewhere" / NAME
+    write_lora(file)
+    with scene.daemon() as daemon:
+        with sqlite3.connect(journal) as connection:
+            connection.execute("PRAGMA user_version = 1")
+        for words in (["retry", "--all"], ["send", str(file)]):
+            finished = daemon.command(*words)
+            assert finished.exit_code == 1, words
+            assert "restart the daemon" in finished.stderr
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        connection.close()
+    assert names(scene.loras) == []
+
+
 def test_the_demo_shows_the_life_of_a_lora_in_less_than_ten_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     finished = Lorawatch(tmp_path).command("demo")

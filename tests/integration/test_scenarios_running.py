@@ -70,6 +70,7 @@ def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(scene: Scene) -
         assert "watch.nonsense" in refused["reason"]
         save_in_place(scene.outputs / "a.safetensors", small_lora(1))
         daemon.wait_for("delivery.delivered")
+        assert len(daemon.of("daemon.ready")) == 1  # nothing has begun anew
 
         file.write_text(scene.config(tables=scene.second_destination(other)))
         daemon.signal(signal.SIGHUP)
