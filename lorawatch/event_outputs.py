@@ -8,7 +8,6 @@ import datetime as dt
 import errno
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
@@ -16,13 +15,9 @@ from lorawatch import journald
 from lorawatch.event_names import Level
 from lorawatch.event_record import Json, Record
 from lorawatch.event_sentences import sentence_of
-from lorawatch.terminal import as_ascii, is_utf8
+from lorawatch.terminal import is_utf8
 
 _PRIORITIES: dict[Level, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
-_MARKS: dict[Level, str] = {"debug": " ", "info": "·", "warning": "!", "error": "✗"}
-_COLOURS: dict[Level, str] = {"debug": "2", "info": "0", "warning": "33", "error": "31"}  # ECMA-48, SGR
-_GOOD_MARK, _GOOD_COLOUR = "✓", "32"
-_LABEL_COLUMNS = 10
 
 Render = Callable[[Record], str]
 
@@ -45,22 +40,6 @@ def json_renderer(*, is_ascii: bool) -> Render:
         when = dt.datetime.fromtimestamp(record.at, dt.UTC).isoformat(timespec="milliseconds")
         head: dict[str, Json] = {"timestamp": f"{when[:-6]}Z", "level": record.level, "event": record.event.value}
         return encode({**head, **record.data})
-
-    return rendered
-
-
-def console_renderer(*, is_ascii: bool, is_coloured: bool) -> Render:
-    """Return what renders an event as a line for a terminal, with the local time."""
-
-    def rendered(record: Record) -> str:
-        sentence = sentence_of(record)
-        is_good = sentence.is_good and record.level == "info"
-        mark = _GOOD_MARK if is_good else _MARKS[record.level]
-        head = f"{mark} {sentence.label:<{_LABEL_COLUMNS}}"
-        if is_coloured:
-            head = f"\x1b[{_GOOD_COLOUR if is_good else _COLOURS[record.level]}m{head}\x1b[0m"
-        line = f"{time.strftime('%H:%M:%S', time.localtime(record.at))}  {head}  {sentence.text}"
-        return as_ascii(line) if is_ascii else line
 
     return rendered
 
@@ -183,7 +162,7 @@ def _prefixed(render: Render) -> Render:
 
 def _fields(record: Record) -> Iterator[tuple[str, str]]:
     sentence = sentence_of(record)
-    yield "MESSAGE", f"{sentence.label} {sentence.text}"
+    yield "MESSAGE", f"{sentence.label} {sentence.whole}"
     yield "PRIORITY", str(_PRIORITIES[record.level])
     yield "SYSLOG_IDENTIFIER", "lorawatch"
     yield "LORAWATCH_EVENT", record.event.value

@@ -11,7 +11,9 @@ from lorawatch import humanize
 from lorawatch.domain import codes
 from lorawatch.event_names import Event
 from lorawatch.event_record import Json, Record
+from lorawatch.terminal import shortened_path
 
+_PATH_COLUMNS = 60  # of a longer path the first directories are left out; the data has all of it
 _PROSE = ("reason", "fix")  # may have several lines; anywhere else a line break is part of a name, and shown as \\n
 
 
@@ -21,6 +23,12 @@ class Sentence(NamedTuple):
     label: str
     text: str
     is_good: bool  # something worked out: it may be ticked
+    cure: str = ""  # what to do
+
+    @property
+    def whole(self) -> str:
+        """The sentence with what to do, on one line."""
+        return f"{self.text}. To do: {self.cure}" if self.cure else self.text
 
 
 class _Data:
@@ -67,7 +75,7 @@ class _Data:
         """Say what to do: what the error itself advises, else what the table of codes knows."""
         known = codes.lookup(self.text("code"))
         advice = self.text("fix") or (known.cure if known else "")
-        return f". To do: {advice}" if advice and not advice.startswith("Nothing") else ""
+        return "" if advice.startswith("Nothing") else advice
 
     def words(self, key: str) -> str:
         """Join a list for reading."""
@@ -90,15 +98,15 @@ class _Data:
 
 
 def _comfyui_down(data: _Data) -> str:
-    return f"ComfyUI: {data.why()}{data.cure()}. Deliveries go on; what it lists is checked when it answers"
+    return f"ComfyUI: {data.why()}. Deliveries go on; what it lists is checked when it answers"
 
 
 def _why_of(subject: str) -> Callable[[_Data], str]:
-    """Return the sentence of an event that says why something is wrong with its subject, and what to do."""
+    """Return the sentence of an event that says why something is wrong with its subject."""
 
     def sentence(data: _Data) -> str:
         name, why = data.text(subject), data.why()
-        return f"{why if not name or name in why else f'{name}: {why}'}{data.cure()}"
+        return why if not name or name in why else f"{shortened_path(name, _PATH_COLUMNS)}: {why}"
 
     return sentence
 
@@ -152,7 +160,7 @@ def _started(data: _Data) -> str:
 
 def _progress(data: _Data) -> str:
     sent, total = data.number("sent_bytes") or 0, data.number("size_bytes") or 0
-    speed, left = data.number("bytes_per_second"), data.time("seconds_left")
+    speed, left = data.number("bytes_per_second"), data.time("seconds_left") if data.is_set("seconds_left") else ""
     about = (
         f"{humanize.size(sent)} of {humanize.size(total)}",
         "" if speed is None else humanize.rate(speed),
@@ -163,7 +171,11 @@ def _progress(data: _Data) -> str:
 
 def _waiting(data: _Data) -> str:
     wait = data.time("retry_in_seconds")
-    return f"{data.route()}: {data.why()}{f', again in {wait}' if wait else ''}{data.cure()}"
+    return f"{data.route()}: {data.why()}{f', again in {wait}' if wait else ''}"
+
+
+def _not_made(data: _Data) -> str:
+    return f"{data.route()}: {data.why()}"
 
 
 def _delivered(data: _Data) -> str:
@@ -187,7 +199,7 @@ def _stays_away(data: _Data) -> str:
 
 def _down(data: _Data) -> str:
     wait = data.time("retry_in_seconds")
-    return f"{data.text('destination')}: {data.why()}{f', asked again in {wait}' if wait else ''}{data.cure()}"
+    return f"{data.text('destination')}: {data.why()}{f', asked again in {wait}' if wait else ''}"
 
 
 class _Row(NamedTuple):
@@ -195,6 +207,11 @@ class _Row(NamedTuple):
     text: Callable[[_Data], str]
     is_good: bool = False
 
+
+# What to do is not said of these: they need nobody, or only repeat what has been said.
+_NEEDING_NOBODY = frozenset(
+    {Event.FILE_SKIPPED, Event.DELIVERY_CANCELLED, Event.DAEMON_RECOVERED, Event.DELIVERY_RETIRED}
+)
 
 _ROWS: dict[Event, _Row] = {
     Event.DAEMON_STARTING: _Row("starting", _starting),
@@ -227,25 +244,25 @@ _ROWS: dict[Event, _Row] = {
     Event.DELIVERY_WAITING: _Row("waiting", _waiting),
     Event.DELIVERY_RESUMED: _Row("resumed", _progress),
     Event.DELIVERY_DELIVERED: _Row("delivered", _delivered, is_good=True),
-    Event.DELIVERY_FAILED: _Row("failed", lambda data: f"{data.route()}: {data.why()}{data.cure()}"),
+    Event.DELIVERY_FAILED: _Row("failed", _not_made),
     Event.DELIVERY_COLLISION: _Row("collision", _collision),
     Event.DELIVERY_CANCELLED: _Row("cancelled", _stays_away),
     Event.DELIVERY_RETIRED: _Row("retired", _stays_away),
     Event.SIDECAR_WRITTEN: _Row("sidecar", _Data.route),
     Event.SIDECAR_REMOVED: _Row("sidecar", lambda data: f"{data.route()} was removed: it was for the version before"),
-    Event.SIDECAR_FAILED: _Row("no sidecar", lambda data: f"{data.route()}: {data.why()}{data.cure()}"),
+    Event.SIDECAR_FAILED: _Row("no sidecar", _not_made),
     Event.DESTINATION_DOWN: _Row("down", _down),
     Event.DESTINATION_UP: _Row("up", lambda data: f"{data.text('destination')} takes deliveries again", is_good=True),
     Event.DESTINATION_NOTE: _Row("note", lambda data: f"{data.text('destination')}: {data.text('reason')}"),
     Event.COMFYUI_LISTED: _Row("listed", lambda data: f"{data.file()} can be chosen in ComfyUI", is_good=True),
-    Event.COMFYUI_NOT_LISTED: _Row("not listed", lambda data: f"{data.file()}: {data.why()}{data.cure()}"),
+    Event.COMFYUI_NOT_LISTED: _Row("not listed", lambda data: f"{data.file()}: {data.why()}"),
     Event.COMFYUI_REFRESHED: _Row(
         "refreshed",
         lambda data: f"{data.first_of('remote_names')}: ComfyUI has dropped the old weights and loads the new",
         is_good=True,
     ),
     Event.COMFYUI_NOT_REFRESHED: _Row(
-        "not fresh", lambda data: f"{data.first_of('remote_names')}: {data.why()}{data.cure()}; tried again"
+        "not fresh", lambda data: f"{data.first_of('remote_names')}: {data.why()}; tried again"
     ),
     Event.COMFYUI_DOWN: _Row("down", _comfyui_down),
     Event.COMFYUI_UP: _Row("up", lambda data: f"ComfyUI at {data.text('url')} answers again", is_good=True),
@@ -257,8 +274,9 @@ _ROWS: dict[Event, _Row] = {
 
 def sentence_of(record: Record) -> Sentence:
     """Return what an event says to a person."""
-    row = _ROWS[record.event]
-    return Sentence(row.label, row.text(_Data(record.data)).strip(), row.is_good)
+    row, data = _ROWS[record.event], _Data(record.data)
+    cure = "" if row.is_good or record.event in _NEEDING_NOBODY else data.cure()
+    return Sentence(row.label, row.text(data).strip(), row.is_good, cure)
 
 
 def _in_brackets(*parts: str) -> str:

@@ -16,13 +16,13 @@ from structlog.processors import CallsiteParameter, CallsiteParameterAdder
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from lorawatch import journald
+from lorawatch.event_console import ConsoleRenderer
 from lorawatch.event_names import LEVELS, Event, Level
 from lorawatch.event_outputs import (
     FileOutput,
     JournalOutput,
     Output,
     StreamOutput,
-    console_renderer,
     json_renderer,
 )
 from lorawatch.event_record import CallSite, Record, plain
@@ -105,8 +105,7 @@ def _output(chosen: Format, stream: TextIO, environ: Mapping[str, str], journal_
         return JournalOutput(stream, socket_path=journal_socket)
     if chosen == "json":
         return StreamOutput(stream, json_renderer(is_ascii=not is_utf8(stream)))
-    renderer = console_renderer(is_ascii=not is_utf8(stream), is_coloured=is_coloured(stream, environ))
-    return StreamOutput(stream, renderer)
+    return StreamOutput(stream, ConsoleRenderer(stream, is_coloured=is_coloured(stream, environ)))
 
 
 def _file_output(path: str, other: Output) -> Output:

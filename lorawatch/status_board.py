@@ -102,7 +102,7 @@ class _Board:
         yield from prose(f"{reason} ({code})" if code else reason, "warning", self.columns, rank, indent)
         advice = " ".join(filter(None, (cure(code), f"Then: {command}" if command else "")))
         if advice and not advice.startswith("Nothing"):
-            yield from prose(f"To do: {advice}", "", self.columns, Rank.ADVICE, indent)
+            yield from prose(f"→ {advice}", "", self.columns, Rank.ADVICE, indent)
 
     def _again(self, at: float) -> str:
         return again(at, self.snapshot.now, is_running=self.snapshot.is_running)
