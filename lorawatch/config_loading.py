@@ -20,6 +20,7 @@ from lorawatch.config_validation import validate
 from lorawatch.domain.errors import ConfigurationError
 
 SYSTEM_FILE = "/etc/lorawatch/config.toml"
+MOST_BYTES = 4 << 20  # the example has 20 kB; a device such as /dev/zero never ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,10 @@ def user_file(environ: Mapping[str, str]) -> str:
 def _read(file: str) -> Table:
     try:
         with open(file, "rb") as stream:
-            return tomllib.loads(stream.read().decode("utf-8-sig"))  # editors on Windows write a BOM
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) <= MOST_BYTES:
+            return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows write a BOM
+        problem = (file, "is far too long for a configuration", "Name another with --config")
     except FileNotFoundError:
         problem = (file, "is not there", "Name another with --config, or write one with `lorawatch init`")
     except PermissionError:

@@ -169,11 +169,16 @@ class Lorawatch:
         """Run `once` on the same directories, to its end."""
         return self.command("once", *self._arguments(), timeout=timeout)
 
-    def command(self, *words: str, user: int | None = None, timeout: float = PATIENCE_SECONDS) -> Finished:
-        """Run another command on the same state directory, to its end; `user` overrules the daemon's."""
-        process = self._popen(*words, user=user)
+    def command(
+        self, *words: str, user: int | None = None, timeout: float = PATIENCE_SECONDS, given: str | None = None
+    ) -> Finished:
+        """Run another command on the same state directory, to its end; `user` overrules the daemon's.
+
+        `given` is what it finds on stdin.
+        """
+        process = self._popen(*words, user=user, has_stdin=given is not None)
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(given, timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             stdout, stderr = process.communicate()
@@ -199,12 +204,12 @@ class Lorawatch:
             file.write_text(self.config, encoding="utf-8")
         return file
 
-    def _popen(self, *words: str, user: int | None = None) -> subprocess.Popen[str]:
+    def _popen(self, *words: str, user: int | None = None, has_stdin: bool = False) -> subprocess.Popen[str]:
         user = self.user if user is None else user
         demotion = [] if user is None else [sys.executable, OTHER_USER, str(user)]
         return subprocess.Popen(
             [*demotion, *self.program, *words],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if has_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -129,17 +129,17 @@ def _sentences(verdict: "Verdict") -> str:
 
     facts = verdict.facts
     mark = "accepted" if verdict.is_accepted else f"not delivered ({verdict.code})"
-    lines = [f"{options.printable(verdict.file)}: {mark}"]
+    lines = [f"{options.name(verdict.file)}: {mark}"]
     if facts.tensor_count:
-        lines += [f"  {options.printable(line)}" for line in _facts(facts)]
+        lines += [f"  {options.name(line)}" for line in _facts(facts)]
     if verdict.size_bytes is not None:
         lines.append(
             f"  {humanize.size(verdict.size_bytes)}" + (f", sha256 {verdict.sha256}" if verdict.sha256 else "")
         )
     if verdict.reason and verdict.code not in {finding.code for finding in facts.findings}:
-        lines.append(f"  {options.printable(verdict.reason)}")
+        lines.append(f"  {options.name(verdict.reason)}")
     for finding in facts.findings:
-        lines.append(f"  {finding.code}: {options.printable(finding.detail)}")
+        lines.append(f"  {finding.code}: {options.name(finding.detail)}")
         known = lookup(finding.code)
         if known is not None:
             lines.append(f"    what to do: {known.cure}")

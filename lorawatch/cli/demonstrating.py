@@ -16,6 +16,8 @@ def demo(
     """Make a LoRA, drop it in a watched folder, and watch it arrive, verified.
 
     Needs no configuration and touches nothing outside of a directory of its own.
+
+    Example: lorawatch demo --keep
     """
     import os
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lorawatch.domain.codes import Code
 
 _NEAREST = 3
+_LEAST_WORD = 4  # shorter words are in every other cause
 
 
 def _known_codes(incomplete: str) -> "list[tuple[str, str]]":
@@ -32,7 +33,9 @@ def explain(
     log_format: options.LogFormat = None,  # noqa: ARG001
     log_level: options.LogLevel = None,  # noqa: ARG001
 ) -> None:
-    """Explain a code of an event, of status, check or doctor: its cause, and what to do. Without a code: all of them.
+    """Explain a code: its cause, and what to do. Without a code: all of them.
+
+    The codes are those of events, status, check and doctor. Words of an error message are found too.
 
     Example: lorawatch explain destination-permission-denied
 
@@ -60,7 +63,8 @@ def _meant(word: str) -> "list[Code]":
     known = lookup(word.strip().lower())
     if known is not None:
         return [known]
-    found = [each for each in CODES if word.strip() and word.strip().lower() in each.cause.lower()]
+    said = word.strip().lower()
+    found = [each for each in CODES if len(said) >= _LEAST_WORD and said in each.cause.lower()]
     if found:
         return found
     near = difflib.get_close_matches(word.lower(), [each.code for each in CODES], _NEAREST)

@@ -108,31 +108,30 @@ def log_configuration(log_format: str, log_level: str) -> "LogModel":
     return Log.model_validate({"format": log_format, "level": log_level})
 
 
-def destination_names(incomplete: str) -> list[str]:
+def destination_names(context: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a destination on the command line; nothing where there is no usable configuration."""
-    from lorawatch.config_loading import load
     from lorawatch.domain.errors import LorawatchError
 
     try:
-        destinations = load(None, environ=os.environ).config.destinations
+        destinations = load_configuration(context.params.get("config"), None, None).config.destinations
     except (LorawatchError, OSError):
         return []  # completion has no place for words; the command itself will say them
     return [each.name for each in destinations if each.enabled and each.name.startswith(incomplete)]
 
 
-def delivery_numbers(incomplete: str) -> list[tuple[str, str]]:
+def delivery_numbers(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Complete a delivery's number, those that wait for a person first."""
     from lorawatch import status_report
     from lorawatch.domain.errors import LorawatchError
 
     try:
-        deliveries = status_report.take(state_directory(None, None, None)).deliveries
+        directory = state_directory(context.params.get("config"), None, None)
+        deliveries = [view.delivery for view in status_report.take(directory).deliveries]
     except (LorawatchError, OSError):
         return []  # as above
-    found = sorted((each.delivery for each in deliveries), key=lambda each: each.state.value != "failed")
     return [
         (str(each.delivery_id), f"{each.state.value}: {printable(each.remote_name)} → {each.destination}")
-        for each in found
+        for each in sorted(deliveries, key=lambda each: each.state.value != "failed")
         if str(each.delivery_id).startswith(incomplete)
     ]
 
@@ -160,10 +159,23 @@ def _json(document: object, *, indent: int | None) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text that can be written to any stream."""
-    from lorawatch.event_record import plain
+    """Return text that any stream takes and that moves no cursor: of control sequences only colours are left."""
+    import re
 
-    return str(plain(text))
+    from lorawatch.event_record import decodable
+
+    def escaped(found: "re.Match[str]") -> str:
+        return found[0] if found[0].endswith("m") else found[0].encode("unicode_escape").decode()
+
+    return re.sub(r"\x1b\[[0-9;]*m|[\x00-\x09\x0b-\x1f\x7f-\x9f]", escaped, decodable(text))
+
+
+def name(text: str) -> str:
+    """Return a name, or anything else that is to stay on one line, as text that any stream takes."""
+    from lorawatch.event_record import decodable
+    from lorawatch.event_sentences import one_line
+
+    return one_line(decodable(text))
 
 
 def terminal_size() -> tuple[int, int]:

@@ -38,8 +38,9 @@ def _version(value: bool) -> None:
 @program.callback()
 def _options(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    __: Annotated[bool, typer.Option("--debug", help="Show where in the program an error came from.")] = False,
 ) -> None:
-    pass
+    pass  # --debug is taken out of the arguments before they come here, wherever it stands
 
 
 for command in (

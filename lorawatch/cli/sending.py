@@ -159,11 +159,13 @@ class _Sender:
         try:
             verdict = look_at(file, self._examiner, lambda *_: None, self._stop, self._checked(subject))
         except StoppedError:
-            self._shown.say(f"{options.printable(file)}: was being checked, nothing was sent", err=True)
+            self._shown.say(f"{options.name(file)}: was being checked, nothing was sent", err=True)
             return False
         if not verdict.is_accepted:
             self._flight.end()
-            self._shown.say(f"{options.printable(file)}: not sent ({verdict.code}): {verdict.reason}", err=True)
+            self._shown.say(
+                f"{options.name(file)}: not sent ({verdict.code}): {options.name(verdict.reason or '')}", err=True
+            )
             return False
         is_fine = self._deliver(file, verdict, name)
         self._flight.end()
@@ -171,7 +173,7 @@ class _Sender:
 
     def say_what_was_left(self, files: "Sequence[str]") -> None:
         """Say after Ctrl-C what was not begun."""
-        left = ", ".join(options.printable(file) for file in files if file not in self._begun)
+        left = ", ".join(options.name(file) for file in files if file not in self._begun)
         if self._stop.is_set():
             self._shown.say(f"Stopped as asked.{f' Not begun: {left}' if left else ''}", err=True)
 
@@ -204,7 +206,7 @@ class _Sender:
             done.append(result.delivery.destination)
         for route in self._routes:
             if route.name not in done:
-                self._shown.say(f"{options.printable(file)} → {route.name}: was not begun", err=True)
+                self._shown.say(f"{options.name(file)} → {route.name}: was not begun", err=True)
         return is_fine and len(done) == len(self._routes)
 
     def _say(self, file: str, sent: "Sent", size_bytes: int) -> bool:
@@ -212,7 +214,7 @@ class _Sender:
         from lorawatch import humanize
 
         delivery = sent.delivery
-        where = f"{options.printable(file)} → {delivery.destination}:{options.printable(delivery.remote_name)}"
+        where = f"{options.name(file)} → {delivery.destination}:{options.name(delivery.remote_name)}"
         if sent.code is None:
             self._shown.say(f"{where}: delivered ({humanize.size(size_bytes)}, proof: {sent.evidence})")
             return True
@@ -223,7 +225,7 @@ class _Sender:
                 f"  nothing is lost: {self._who()} it; or: lorawatch retry {delivery.delivery_id}", err=True
             )
             return False
-        self._shown.say(f"{where}: not delivered ({sent.code}): {options.printable(sent.reason or '')}", err=True)
+        self._shown.say(f"{where}: not delivered ({sent.code}): {options.name(sent.reason or '')}", err=True)
         self._shown.say(f"  {self._who()} it; by hand: lorawatch retry {delivery.delivery_id}", err=True)
         return False
 

@@ -77,7 +77,10 @@ def uninstall(
     log_format: options.LogFormat = None,  # noqa: ARG001
     log_level: options.LogLevel = None,  # noqa: ARG001
 ) -> None:
-    """Stop and remove the service. Configuration and state stay, unless --purge; delivered files always do."""
+    """Stop and remove the service. Configuration and state stay, unless --purge; delivered files always do.
+
+    Example: sudo lorawatch service uninstall
+    """
     from lorawatch.service_unit import configuration, places, planning, program, survey
 
     if not dry_run:
@@ -105,7 +108,10 @@ def status(
     log_format: options.LogFormat = None,  # noqa: ARG001
     log_level: options.LogLevel = None,  # noqa: ARG001
 ) -> None:
-    """Show whether the service is installed, enabled and running, and as whom. Exit code 3: it does not run."""
+    """Show whether the service is installed, enabled and running, and as whom. Exit code 3: it does not run.
+
+    Example: lorawatch service status
+    """
     from lorawatch.service_unit.report import report
 
     lines, is_running = report()

@@ -59,8 +59,13 @@ class Database:
             os.stat(path)
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except PermissionError as error:
             raise _not_permitted(path, "read") from error
+        except OSError as error:
+            raise JournalError(
+                f"there can be no journal in {directory}: {error.strerror}",
+                fix="set state_directory, or LORAWATCH_STATE_DIRECTORY, to a directory",
+            ) from error
         database = cls(path, is_read_only=True)
         with _words_for(path, "read"):
             _refuse_newer(path, _version_of(database.connection()))

@@ -15,6 +15,9 @@ KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Where a code stands as a positional argument.
 POSITIONS = {"Finding": 0, "Torn": 0, "Rejection": 1, "Outcome": 1, "WatchState": 1, "_Meaning": 1}
 
+# What ComfyUI shows to a person who uses a LoRA, and lorawatch never meets: `explain` and the README know the cure.
+SEEN_IN_COMFYUI = {"no-lora-effect", "none-type-not-iterable", "old-weights", "value-not-in-list"}
+
 
 def test_no_code_is_listed_twice() -> None:
     names = [code.code for code in CODES]
@@ -75,6 +78,23 @@ def test_the_table_knows_every_code_that_the_package_uses() -> None:
     assert not missing, "add to lorawatch/domain/codes: " + ", ".join(sorted(missing))
 
 
+def test_every_code_of_the_table_is_used_by_the_package_or_explained_to_whoever_reads_comfyui() -> None:
+    used = {
+        node.value
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "codes"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {code.code for code in CODES} - used <= SEEN_IN_COMFYUI
+    assert all(lookup(code) for code in SEEN_IN_COMFYUI)
+
+
+def test_a_code_that_is_only_in_a_pair_with_its_reason_is_found_too() -> None:
+    found = codes_used(ast.parse('return "kind-not-wanted", f"it is of kind {kind}"'))
+    assert [code for _, code in found] == ["kind-not-wanted"]
+
+
 def test_codes_are_found_however_they_are_written() -> None:
     source = """
 raise Error("m", code="a")
@@ -117,6 +137,9 @@ def code_expressions(node: ast.AST) -> Iterator[ast.expr]:
             yield from (keyword.value for keyword in keywords if keyword.arg == "code")
             if len(arguments) > POSITIONS.get(name, len(arguments)):
                 yield arguments[POSITIONS[name]]
+        case ast.Return(value=ast.Tuple(elts=[ast.Constant(value=str(code)) as first, reason])) if "-" in code:
+            if isinstance(reason, ast.JoinedStr) or (isinstance(reason, ast.Constant) and " " in str(reason.value)):
+                yield first
         case ast.Assign(targets=[ast.Name(id="code" | "CODE")], value=value):
             yield value
         case ast.AnnAssign(target=ast.Name(id="code" | "CODE"), value=ast.expr() as value):
