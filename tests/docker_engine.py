@@ -31,14 +31,15 @@ _GNU_TOOLS = (
 class Engine:
     """One dockerd. It may be stopped, killed and started again; its containers are then as Docker leaves them.
 
-    `second_socket` is another place where it answers.
+    `second_socket` is another place where it answers; `host_name` is what it takes its machine to be called.
     """
 
-    def __init__(self, second_socket: Path | None = None) -> None:
+    def __init__(self, second_socket: Path | None = None, *, host_name: str = "") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="lw-docker-"))  # a short path: socket names end at 107 bytes
         self.socket = self.directory / "docker.sock"
         self.host = f"unix://{self.socket}"
         self._hosts = [self.host, *([f"unix://{second_socket}"] if second_socket is not None else [])]
+        self._host_name = host_name
         self._process: subprocess.Popen[bytes] | None = None
         self._images: set[str] = set()
 
@@ -55,6 +56,8 @@ class Engine:
         ]
         words += [f"--host={host}" for host in self._hosts]
         words += ["--pidfile", self.directory / "pid", "--bridge=none", "--iptables=false"]
+        if self._host_name:
+            words = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self._host_name, *words]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -74,6 +74,33 @@ def test_a_link_that_leads_out_of_the_volume_is_not_followed_on_this_machine(
     assert not list(private.iterdir())
 
 
+def test_a_mount_point_of_another_machine_is_not_taken_for_a_directory_of_this_one(tmp_path: Path) -> None:
+    """Docker may run elsewhere, while this machine has a volume of the same name at the same place."""
+    engine = Engine(host_name="elsewhere")
+    engine.start()
+    try:
+        loras = make_volume(engine)
+        scene = DockerScene(tmp_path, engine, volume=VOLUME, directory="/loras", lines='helper_image = "not-there"')
+        save_by_rename(scene.outputs / "cat.safetensors", small_lora())
+        finished = scene.daemon().run_once()
+        assert finished.exit_code == 3
+        assert "helper-image-missing" in {each.get("code") for each in finished.events}
+        assert not list(loras.iterdir())
+    finally:
+        engine.remove()
+
+
+def test_a_namesake_of_this_machine_is_told_by_what_docker_calls_itself(engine: Engine) -> None:
+    assert Docker(engine.host).is_here()
+    identity = engine.directory / "data" / "engine-id"
+    own = identity.read_text()
+    identity.write_text("another")
+    try:
+        assert not Docker(engine.host).is_here()
+    finally:
+        identity.write_text(own)
+
+
 def test_a_volume_that_is_mounted_only_when_used_goes_through_the_helper(scene: DockerScene) -> None:
     """The mount point of such a volume is an empty directory of this machine while no container uses it."""
     engine = scene.engine

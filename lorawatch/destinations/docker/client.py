@@ -69,6 +69,18 @@ class Docker:
         driver, options, mountpoint = json.loads(shown)
         return Volume(mountpoint if driver == "local" and not options else None)
 
+    def is_here(self) -> bool:
+        """Return whether the daemon runs on this machine, so that its paths mean the same here. Raises as `volume`.
+
+        Its address does not tell: a socket may lead to another machine through ssh, or into Docker Desktop's own.
+        """
+        finished = run(self.words("info", "--format", "{{json .}}"), timeout_seconds=ASK_SECONDS)
+        if not finished.is_fine:
+            raise unavailable(finished)
+        told = json.loads(finished.stdout)
+        host_name = told.get("Name") or told.get("host", {}).get("hostname")  # the latter is Podman's
+        return host_name == os.uname().nodename and _identity_in(told.get("DockerRootDir")) in {None, told.get("ID")}
+
     def require_image(self, name: str) -> None:
         """Raise DestinationDownError if the image is not there; it is never pulled."""
         if self._inspect("image", name, "{{.Id}}") is None:
@@ -86,6 +98,15 @@ class Docker:
         if any(words in finished.stderr.lower() for words in _MISSING):
             return None
         raise unavailable(finished)
+
+
+def _identity_in(root: str | None) -> str | None:
+    """Return which daemon keeps its data in this directory of this machine; None if that is not told."""
+    try:
+        with open(os.path.join(root or "", "engine-id"), encoding="utf-8") as file:
+            return file.read().strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def unavailable(finished: Finished) -> DestinationDownError:

@@ -1,8 +1,8 @@
 """From a part of the configuration to the destination: a container, or a volume by one of its two ways.
 
-registry.py calls `from_config`. A volume is a directory of this machine where its mount point may be used, which takes
-root or a rootless Docker; the directory destination then keeps all its promises there. Otherwise a short-lived
-container reaches it. Which of them it is, is found out at the first use and stays until a restart.
+registry.py calls `from_config`. A volume is a directory of this machine where Docker runs here and its mount point may
+be used, which takes root or a rootless Docker; the directory destination then keeps all its promises there. Otherwise
+a short-lived container reaches it. Which of them it is, is found out at the first use and stays until a restart.
 """
 
 import os
@@ -105,7 +105,8 @@ class VolumeDestination:
         directory = os.path.realpath(os.path.join(top, self._directory.lstrip("/")))
         is_inside = directory == top or directory.startswith(f"{top}/")
         checked = directory if os.path.isdir(directory) else top  # one that is missing is for the destination to say
-        return directory if is_inside and os.access(checked, os.R_OK | os.W_OK | os.X_OK) else None
+        is_ours = is_inside and os.access(checked, os.R_OK | os.W_OK | os.X_OK)
+        return directory if is_ours and self._docker.is_here() else None
 
 
 def from_config(config: DockerDestinationConfig, *, instance: str) -> DockerDestination | VolumeDestination:
