@@ -5,7 +5,7 @@ be a sub-directory of that folder, or of another than one thinks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lorawatch.domain.comfyui import ListedFile
 from lorawatch.domain.model import RemoteFile
@@ -48,6 +48,15 @@ class Folder:
     names: frozenset[str] | None
     files: Mapping[str, Sequence[ListedFile]] | None  # by name; None: this ComfyUI tells no sizes
     error: str = ""
+    fix: str = ""  # what to do about the error
+    below: Mapping[str, Sequence[str]] = field(init=False, repr=False)  # the names in sub-directories by their last part
+
+    def __post_init__(self) -> None:
+        below: dict[str, list[str]] = {}
+        for name in sorted(self.files or ()):
+            if "/" in name:
+                below.setdefault(name.rpartition("/")[2], []).append(name)
+        object.__setattr__(self, "below", below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +94,30 @@ def find_in(
     if folder.names is None:
         return None
     names = [name for name in possible_names(remote_name, directories) if name in folder.names]
-    if not names and not directories and folder.files is not None:
-        # Only the server knows which directory it fills: one with the right size will do.
-        names = sorted(
-            name
-            for name, files in folder.files.items()
-            if name.endswith(f"/{remote_name}") and any(file.size_bytes == size_bytes for file in files)
-        )
+    if not names:
+        names = _names_below(folder, remote_name, size_bytes=size_bytes, there=there, is_here=bool(directories))
     shown = [_compared(folder, name, size_bytes=size_bytes, there=there) for name in names]
     return next((each for each in shown if not each.is_other), shown[0] if shown else None)
+
+
+def _names_below(
+    folder: Folder, remote_name: str, *, size_bytes: int, there: RemoteFile | None, is_here: bool
+) -> list[str]:
+    """Return the names in other sub-directories that are surely the delivered file's.
+
+    On another machine only the server knows which directory it fills: one with the right size will do. Here a link of
+    ComfyUI's may lead to the destination; then the time is the same too, which tells it from another version's.
+    """
+    at = None if there is None else there.modified_at
+    return [
+        name
+        for name in folder.below.get(remote_name.rpartition("/")[2], ())
+        if name.endswith(f"/{remote_name}")
+        and any(
+            file.size_bytes == size_bytes and (not is_here or _is_near(file.modified_at, at))
+            for file in (folder.files or {})[name]
+        )
+    ]
 
 
 def _compared(folder: Folder, name: str, *, size_bytes: int, there: RemoteFile | None) -> Shown:
@@ -105,12 +129,14 @@ def _compared(folder: Folder, name: str, *, size_bytes: int, there: RemoteFile |
     if file.size_bytes not in {None, size_bytes}:
         return Shown(folder.name, file, is_other=True, difference=f"with {file.size_bytes} bytes, not {size_bytes}")
     written_at = None if there is None else there.modified_at
-    if written_at is not None and file.modified_at is not None:
-        apart = written_at - file.modified_at
-        if abs(apart) > TIME_TOLERANCE_SECONDS:
-            what = "an older" if apart > 0 else "a later"
-            return Shown(folder.name, file, is_other=True, difference=f"as {what} file of the same size")
+    if written_at is not None and file.modified_at is not None and not _is_near(file.modified_at, written_at):
+        what = "an older" if written_at > file.modified_at else "a later"
+        return Shown(folder.name, file, is_other=True, difference=f"as {what} file of the same size")
     return Shown(folder.name, file)
+
+
+def _is_near(told_at: float | None, at: float | None) -> bool:
+    return told_at is not None and at is not None and abs(told_at - at) <= TIME_TOLERANCE_SECONDS
 
 
 def why_missing(
@@ -126,9 +152,16 @@ def why_missing(
         return Trouble(
             "comfyui-error",
             f"ComfyUI cannot list {wanted}: {broken.error}",
-            "see whether that directory exists and ComfyUI's user may read it",
+            broken.fix or "see whether that directory exists and ComfyUI's user may read it",
         )
     if all(folder.names is None for folder in folders):
+        if any(folder.name in OTHER_FOLDERS for folder in folders):
+            return Trouble(
+                "comfyui-error",
+                f"what answers at comfyui_url knows no {wanted}, which every ComfyUI has",
+                "check that comfyui_url leads to ComfyUI itself, with the path if it is behind one:"
+                " `curl URL/system_stats` must show its version",
+            )
         return Trouble(
             "comfyui-not-listed",
             f"this ComfyUI knows no {wanted}: the nodes that use it are not installed",

@@ -63,7 +63,7 @@ class _Round:
         except ComfyUIDownError:
             raise
         except ComfyUIError as error:
-            return Folder(name, None, None, error=error.message)
+            return Folder(name, None, None, error=error.message, fix=error.fix)
         if names is None:
             return Folder(name, None, None)
         try:

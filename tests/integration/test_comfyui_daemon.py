@@ -146,6 +146,30 @@ def test_a_missing_models_directory_is_told_with_what_comfyui_says(tmp_path: Pat
         assert "HTTP 500" in missing["reason"]
 
 
+@pytest.mark.parametrize(("status", "words"), [(401, "asks for a login"), (404, "comfyui_url leads to ComfyUI itself")])
+def test_what_is_no_comfyui_or_asks_for_a_login_is_told_as_such(
+    scene: Scene, server: ComfyUIServer, status: int, words: str
+) -> None:
+    server.failing = {"/": status}
+    with daemon_for(scene, server) as daemon:
+        save_in_place(scene.outputs / "cat.safetensors", small_lora())
+        missing = daemon.wait_for("comfyui.not_listed")
+        assert missing["code"] == "comfyui-error"
+        assert words in missing["fix"]
+        server.failing = {}
+        assert daemon.command("status").exit_code == 3
+
+
+def test_a_destination_that_a_link_of_comfyui_leads_to_is_known_by_that(scene: Scene, server: ComfyUIServer) -> None:
+    trained = Scene(scene.tmp_path, scene.outputs, scene.tmp_path / "trained")
+    trained.loras.mkdir()
+    (scene.loras / "mine").symlink_to(trained.loras)
+    with daemon_for(trained, server) as daemon:
+        save_in_place(scene.outputs / "cat.safetensors", small_lora())
+        assert daemon.wait_for("comfyui.listed")["listed_as"] == "mine/cat.safetensors"
+        assert not daemon.of("comfyui.not_listed")
+
+
 def test_a_destination_within_the_models_directory_is_known_by_its_relative_path(
     scene: Scene, server: ComfyUIServer
 ) -> None:

@@ -92,6 +92,16 @@ def test_on_another_machine_any_sub_directory_will_do_if_the_size_is_right() -> 
     assert found(folder(ListedFile("deep/cat.safetensors"), has_sizes=False), directories=()) is None
 
 
+def test_a_link_of_comfyui_s_that_leads_to_the_destination_is_known_by_size_and_time() -> None:
+    own, old = ListedFile("mine/cat.safetensors", SIZE, 100.0), ListedFile("old/cat.safetensors", SIZE, 50.0)
+    listed = folder(old, own, ListedFile("later/cat.safetensors", SIZE + 1, 100.0))
+    shown = found(listed, directories=("/data/trained",), at=100.0)
+    assert shown is not None
+    assert (shown.file.name, shown.is_other) == ("mine/cat.safetensors", False)
+    assert found(folder(old), directories=("/data/trained",), at=100.0) is None
+    assert found(listed, directories=("/data/trained",)) is None  # a size alone is also that of another version
+
+
 def test_a_folder_that_comfyui_does_not_know_holds_nothing() -> None:
     assert found(Folder("ipadapter", None, None)) is None
 
@@ -113,6 +123,9 @@ def test_each_likely_cause_has_its_words() -> None:
     assert "may not enter" in missing(folder(ListedFile("dog.safetensors")), is_any_listed=True)
     broken = Folder("loras", None, None, error="GET http://x/models/loras: HTTP 500")
     assert missing(broken).startswith("comfyui-error: ")
+    login = Folder("loras", None, None, error="GET http://x/models/loras: HTTP 401", fix="let this machine pass")
+    assert missing(login).endswith("let this machine pass")
+    assert missing(Folder("loras", None, None)).startswith("comfyui-error: what answers at comfyui_url knows no")
     elsewhere = Shown("checkpoints", ListedFile("cat.safetensors"))
     assert "models/checkpoints, where its loader does not look" in missing(folder(), elsewhere=elsewhere)
     assert "knows no models/ipadapter" in missing(Folder("ipadapter", None, None))
