@@ -49,7 +49,9 @@ class Folder:
     files: Mapping[str, Sequence[ListedFile]] | None  # by name; None: this ComfyUI tells no sizes
     error: str = ""
     fix: str = ""  # what to do about the error
-    below: Mapping[str, Sequence[str]] = field(init=False, repr=False)  # the names in sub-directories by their last part
+    below: Mapping[str, Sequence[str]] = field(
+        init=False, repr=False
+    )  # the names in sub-directories by their last part
 
     def __post_init__(self) -> None:
         below: dict[str, list[str]] = {}

@@ -30,6 +30,8 @@ TOUCH_AFTER = 2
 FIRST_LATER_SECONDS = 60.0
 LONGEST_LATER_SECONDS = 3600.0
 MOST_AT_ONCE = 500
+# A ComfyUI that computes may take a second for each answer: what has arrived meanwhile then goes before the rest.
+LONGEST_ROUND_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,15 @@ class ListingCheck:
             if not rows:
                 break
             is_any = True
-            answers = [self._look(row, found[row.delivery_id], questions) for row in rows]
-            self._record(answers)
-            self._touch(answers)
+            answers: list[_Answer] = []
+            try:
+                for row in rows:
+                    answers.append(self._look(row, found[row.delivery_id], questions))
+                    if self._now() - started > LONGEST_ROUND_SECONDS:
+                        return True
+            finally:  # also when it goes down in the middle: what it has answered need not be asked again
+                self._record(answers)
+                self._touch(answers)
         return is_any
 
     def _look(self, row: Listing, delivery: Delivery, questions: _Round) -> _Answer:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lorawatch.domain.errors import JournalError
+from lorawatch.domain.comfyui import ListedFile, Queue
+from lorawatch.domain.errors import ComfyUIDownError, JournalError
 from lorawatch.domain.model import Delivery, Evidence, Receipt, RemoteFile
+from lorawatch.domain.ports import Stop
 from lorawatch.engine.arriving import record_arrival, record_departure
+from lorawatch.engine.comfyui_checking import ListingCheck
 from lorawatch.engine.settings import ComfyUILink, Route
 from lorawatch.journal import listings
 from lorawatch.journal.database import Database
@@ -60,7 +63,7 @@ def told(journal: Database, route: Route) -> list[str]:
 
 def due(journal: Database, route: Route, now: float = NOW) -> list[listings.Listing]:
     with journal.read() as connection:
-        return listings.due(connection, [route.destination_id], now=now, limit=10)
+        return listings.due(connection, [route.destination_id], now=now, limit=100)
 
 
 def standing(name: str) -> RemoteFile:
@@ -142,6 +145,69 @@ def test_what_comfyui_has_said_stands_while_it_is_down(journal: Database, route:
         assert (later.state, later.code) == ("not-listed", "comfyui-not-listed")
         listings.expect_soon(connection, ids, now=NOW)
         assert listings.next_due_at(connection, ids) == NOW
+
+
+class SlowComfyUI:
+    """Lists every name, and takes a second to say of each whether it can be read; in the end it goes down."""
+
+    def __init__(self, names: list[str], answers: int) -> None:
+        self.names = names
+        self.answers = answers
+        self.now = NOW
+
+    def listing(self, folder: str, *, stop: Stop) -> list[str] | None:
+        return self.names
+
+    def files(self, folder: str, *, stop: Stop) -> list[ListedFile] | None:
+        return [ListedFile(name, 100) for name in self.names]
+
+    def can_choose_lora(self, name: str, *, stop: Stop) -> bool | None:
+        return None
+
+    def can_read(self, folder: str, name: str, *, stop: Stop) -> bool:
+        self.now += 1
+        self.answers -= 1
+        if self.answers < 0:
+            raise ComfyUIDownError("it restarts")
+        return True
+
+    def queue(self, *, stop: Stop) -> Queue:
+        return Queue(0, 0)
+
+    def free(self, *, stop: Stop) -> None:
+        pass
+
+
+def check_of_slow(journal: Database, route: Route, *, count: int, answers: int) -> tuple[ListingCheck, SlowComfyUI]:
+    names = [f"{number}.safetensors" for number in range(count)]
+    for name in names:
+        arrive(
+            journal,
+            route,
+            get(
+                journal,
+                add(
+                    journal,
+                    path=f"/{name}",
+                ),
+            ),
+        )
+    comfyui = SlowComfyUI(names, answers)
+    return ListingCheck([route], journal=journal, stop=threading.Event(), now=lambda: comfyui.now), comfyui
+
+
+def test_what_comfyui_has_answered_stands_when_it_goes_down_in_the_middle(journal: Database, route: Route) -> None:
+    check, comfyui = check_of_slow(journal, route, count=5, answers=3)
+    with pytest.raises(ComfyUIDownError):
+        check.tend(comfyui)
+    assert len(due(journal, route, LATER)) == 2
+
+
+def test_a_slow_comfyui_is_asked_for_the_latest_after_a_while(journal: Database, route: Route) -> None:
+    check, comfyui = check_of_slow(journal, route, count=20, answers=20)
+    assert check.tend(comfyui)
+    assert comfyui.now - NOW < 10
+    assert 5 < len(due(journal, route, NOW)) < 20
 
 
 def test_the_status_of_an_older_journal_says_what_brings_it_up_to_date(journal: Database, tmp_path: Path) -> None:
