@@ -61,6 +61,9 @@ class ComfyUIWatch:
         self._jitter = jitter
         self._now = now
         self._failures = 0
+        # While it is down only what becomes due after the last question is asked for before its time (monotonic).
+        self._asked_at = 0.0
+        self._silent_until = 0.0
         self._check = ListingCheck(routes, journal=journal, stop=stop, now=now)
         self._refresher = Refresher(routes, journal=journal, stop=stop, retry=retry, jitter=jitter, now=now)
         self.thread = threading.Thread(target=self._run, name=f"comfyui-{url}", daemon=True)
@@ -73,6 +76,7 @@ class ComfyUIWatch:
         """Make everything due: the clock was set, and stored times mean nothing. Raises JournalError."""
         with self._journal.write() as connection:
             listings.expect_soon(connection, self._numbers, now=self._now())
+        self._silent_until = 0.0
         self.wake()
 
     @property
@@ -114,20 +118,35 @@ class ComfyUIWatch:
             if was_told or was_asked:
                 self._report_up()
 
+    @property
+    def _silence(self) -> float:
+        """How long it is still to be left alone with what it has not answered."""
+        return self._silent_until - time.monotonic()
+
     def _next_due(self) -> float | None:
+        after = self._asked_at if self._silence > 0 else 0.0
         with self._journal.read() as connection:
-            return listings.next_due_at(connection, self._numbers)
+            return listings.next_due_at(connection, self._numbers, after=after)
 
     def _patience(self) -> float:
         due = self._next_due()
-        wait = LONGEST_SLEEP_SECONDS if due is None else due - self._now()
-        return min(max(wait, 0.0), LONGEST_SLEEP_SECONDS)
+        waits = [LONGEST_SLEEP_SECONDS]
+        if due is not None:
+            waits.append(max(due - self._now(), 0.0))
+        if self._silence > 0:
+            waits.append(self._silence)
+        return min(waits)
 
     def _report_down(self, error: ComfyUIDownError) -> None:
         """Have everything wait, and say so once."""
         self._failures += 1
         wait = backoff_seconds(self._failures, self._retry, jitter=self._jitter())
-        self._postpone(wait, error.code, error.message)
+        now = self._now()
+        with self._journal.write() as connection:
+            listings.leave_open(
+                connection, self._numbers, now=now, at=now + wait, code=error.code, reason=error.message
+            )
+        self._asked_at, self._silent_until = now, time.monotonic() + wait
         if self._failures == 1:
             emit(
                 Event.COMFYUI_DOWN,
@@ -150,12 +169,10 @@ class ComfyUIWatch:
     def _report_crash(self, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         emit(Event.COMFYUI_CRASHED, url=self.url, reason=reason, traceback=traceback.format_exc())
+        now, code = self._now(), "internal-error"
         try:
-            self._postpone(CRASH_PAUSE_SECONDS, "internal-error", reason)
+            with self._journal.write() as connection:
+                at = now + CRASH_PAUSE_SECONDS
+                listings.postpone(connection, self._numbers, now=now, at=at, code=code, reason=reason)
         except JournalError:
             pass  # then it is met again in a moment, and said again
-
-    def _postpone(self, wait: float, code: str, reason: str) -> None:
-        now = self._now()
-        with self._journal.write() as connection:
-            listings.postpone(connection, self._numbers, now=now, at=now + wait, code=code, reason=reason)

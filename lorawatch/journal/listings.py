@@ -53,13 +53,15 @@ def due(connection: Connection, destination_ids: Sequence[int], *, now: float, l
     return [Listing(row[0], os.fsdecode(row[1]), *row[2:]) for row in rows]
 
 
-def next_due_at(connection: Connection, destination_ids: Sequence[int]) -> float | None:
-    """Return when ComfyUI is next to be asked or told something; None if never."""
+def next_due_at(connection: Connection, destination_ids: Sequence[int], *, after: float = 0.0) -> float | None:
+    """Return when ComfyUI is next to be asked or told something, of what becomes due after a time; None if never."""
     marks = _marks(destination_ids)
     row = connection.execute(
-        f"SELECT min(at) FROM (SELECT min(next_ask_at_ms) AS at FROM comfyui_listing WHERE destination_id IN ({marks})"
-        f" UNION ALL SELECT min(next_try_at_ms) FROM comfyui_refresh WHERE destination_id IN ({marks}))",
-        (*destination_ids, *destination_ids),
+        "SELECT min(at) FROM (SELECT min(next_ask_at_ms) AS at FROM comfyui_listing"
+        f" WHERE destination_id IN ({marks}) AND next_ask_at_ms > ?"
+        " UNION ALL SELECT min(next_try_at_ms) FROM comfyui_refresh"
+        f" WHERE destination_id IN ({marks}) AND next_try_at_ms > ?)",
+        (*destination_ids, milliseconds(after), *destination_ids, milliseconds(after)),
     ).fetchone()
     return seconds(row[0])
 
@@ -107,10 +109,26 @@ def is_any_listed(connection: Connection, destination_id: int) -> bool:
     return row is not None
 
 
+def leave_open(
+    connection: Connection, destination_ids: Sequence[int], *, now: float, at: float, code: str, reason: str
+) -> None:
+    """Record that ComfyUI does not answer what is due now. What it has said before stands, and all of it stays due.
+
+    It may not answer for months: nothing is written again for a name of which this is known.
+    """
+    marks = _marks(destination_ids)
+    connection.execute(
+        f"UPDATE comfyui_listing SET code = ?, reason = ? WHERE destination_id IN ({marks}) AND next_ask_at_ms <= ?"
+        " AND state = 'unknown' AND code IS NOT ?",
+        (code, reason, *destination_ids, milliseconds(now), code),
+    )
+    _postpone_refreshes(connection, destination_ids, now=now, at=at)
+
+
 def postpone(
     connection: Connection, destination_ids: Sequence[int], *, now: float, at: float, code: str, reason: str
 ) -> None:
-    """Have everything that is due now wait: ComfyUI does not answer. What it has said before stands."""
+    """Have everything that is due now wait. What ComfyUI has said before stands."""
     marks = _marks(destination_ids)
     connection.execute(
         "UPDATE comfyui_listing SET next_ask_at_ms = ?, code = CASE state WHEN 'unknown' THEN ? ELSE code END,"
@@ -118,10 +136,7 @@ def postpone(
         f" WHERE destination_id IN ({marks}) AND next_ask_at_ms <= ?",
         (milliseconds(at), code, reason, *destination_ids, milliseconds(now)),
     )
-    connection.execute(
-        f"UPDATE comfyui_refresh SET next_try_at_ms = ? WHERE destination_id IN ({marks}) AND next_try_at_ms <= ?",
-        (milliseconds(at), *destination_ids, milliseconds(now)),
-    )
+    _postpone_refreshes(connection, destination_ids, now=now, at=at)
 
 
 def expect_soon(connection: Connection, destination_ids: Sequence[int], *, now: float) -> None:
@@ -196,6 +211,14 @@ def refreshed(connection: Connection, told: Iterable[Refresh]) -> None:
     connection.executemany(
         "DELETE FROM comfyui_refresh WHERE destination_id = ? AND remote_name = ? AND latest_at_ms = ?",
         [(each.destination_id, os.fsencode(each.remote_name), milliseconds(each.latest_at)) for each in told],
+    )
+
+
+def _postpone_refreshes(connection: Connection, destination_ids: Sequence[int], *, now: float, at: float) -> None:
+    connection.execute(
+        f"UPDATE comfyui_refresh SET next_try_at_ms = ? WHERE destination_id IN ({_marks(destination_ids)})"
+        " AND next_try_at_ms <= ?",
+        (milliseconds(at), *destination_ids, milliseconds(now)),
     )
 
 

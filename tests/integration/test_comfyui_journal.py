@@ -132,19 +132,39 @@ def test_an_answer_about_earlier_bytes_says_nothing_about_later_ones(journal: Da
     assert (left.delivery_id, left.state) == (second.delivery_id, "unknown")
 
 
-def test_what_comfyui_has_said_stands_while_it_is_down(journal: Database, route: Route) -> None:
+def test_what_comfyui_has_said_stands_while_something_else_is_wrong(journal: Database, route: Route) -> None:
     delivery = get(journal, add(journal))
     arrive(journal, route, delivery)
     ids = [route.destination_id]
     (asked,) = due(journal, route)
     with journal.write() as connection:
         listings.record(connection, asked, state="not-listed", code="comfyui-not-listed", reason="r", next_ask_at=NOW)
-        listings.postpone(connection, ids, now=NOW, at=LATER, code="comfyui-unreachable", reason="down")
+        listings.postpone(connection, ids, now=NOW, at=LATER, code="internal-error", reason="a bug")
         assert listings.due(connection, ids, now=NOW, limit=1) == []
         (later,) = listings.due(connection, ids, now=LATER, limit=1)
         assert (later.state, later.code) == ("not-listed", "comfyui-not-listed")
         listings.expect_soon(connection, ids, now=NOW)
         assert listings.next_due_at(connection, ids) == NOW
+
+
+def test_a_comfyui_that_is_never_there_has_nothing_written_again(journal: Database, route: Route) -> None:
+    ids = [route.destination_id]
+    for name in ("cat", "dog"):
+        arrive(journal, route, get(journal, add(journal, f"/out/{name}")))
+    cat, _ = due(journal, route)
+    with journal.write() as connection:
+        listings.record(connection, cat, state="not-listed", code="comfyui-not-listed", reason="r", next_ask_at=NOW)
+        before = connection.total_changes
+        for now in (NOW, LATER):
+            listings.leave_open(connection, ids, now=now, at=now + 1, code="comfyui-unreachable", reason="down")
+        assert connection.total_changes == before + 1
+        asked = {each.code: each.state for each in listings.due(connection, ids, now=NOW, limit=9)}
+        assert asked == {"comfyui-not-listed": "not-listed", "comfyui-unreachable": "unknown"}
+        assert listings.next_due_at(connection, ids) == NOW
+        assert listings.next_due_at(connection, ids, after=NOW) is None
+    arrive(journal, route, get(journal, add(journal, "/out/fox")), at=LATER)
+    with journal.read() as connection:
+        assert listings.next_due_at(connection, ids, after=NOW) == LATER  # what is new is asked for at once
 
 
 class SlowComfyUI:
