@@ -60,6 +60,12 @@ class ComfyUI:
 
         None if this ComfyUI cannot tell, for it lacks the nodes that the question is made of.
         """
+        can_choose = self._can_choose_lora(name, stop)
+        if can_choose is False and "/" in name:  # `names_of` has made these of the backslashes of Windows
+            can_choose = self._can_choose_lora(name.replace("/", "\\"), stop)
+        return can_choose
+
+    def _can_choose_lora(self, name: str, stop: Stop | None) -> bool | None:
         prompted = self.queue_prompt(
             {
                 "1": {"class_type": _PROBE_LOADER, "inputs": {"lora_name": name, "strength_model": 1.0}},

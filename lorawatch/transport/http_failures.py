@@ -18,7 +18,10 @@ def foreign_errors(called: str) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.SSLError as error:
-        fix = "correct the certificate, or set verify_tls = false for a server you trust"
+        fix = (
+            "correct the certificate, or name it in $REQUESTS_CA_BUNDLE; for an MCP server that you trust, set"
+            " verify_tls = false"
+        )
         raise CallError(Failure.NOT_CONNECTED, f"{called}: TLS failed: {_cause(error)}", fix=fix) from error
     except requests.exceptions.ConnectTimeout as error:
         raise CallError(Failure.NOT_CONNECTED, f"{called}: no connection in time") from error

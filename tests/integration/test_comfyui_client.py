@@ -13,6 +13,8 @@ from lorawatch.domain.comfyui import Queue
 from lorawatch.domain.errors import ComfyUIDownError, ComfyUIError, StoppedError
 from tests.factories import lora_bytes
 from tests.fakes.comfyui_server import PNG, ComfyUIServer, comfyui_server
+from tests.fakes.raw_server import RawServer
+from tests.integration.test_http_hostile import certificate
 
 
 @pytest.fixture
@@ -81,6 +83,23 @@ def test_the_probe_tells_whether_a_lora_can_be_chosen_and_queues_nothing(
     assert comfyui.can_choose_lora("dog.safetensors") is False
     assert comfyui.queue() == Queue(0, 0)
     assert not server.history
+
+
+def test_on_windows_a_lora_in_a_sub_directory_can_be_chosen_too(server: ComfyUIServer, comfyui: ComfyUI) -> None:
+    put(server, "mine\\cat.safetensors", lora_bytes())  # here a name of its own, listed as Windows lists a path
+    assert comfyui.listing("loras") == ["mine/cat.safetensors"]
+    assert comfyui.can_choose_lora("mine/cat.safetensors") is True
+    assert comfyui.can_choose_lora("mine/dog.safetensors") is False
+
+
+def test_a_certificate_of_ones_own_is_told_with_what_makes_it_believed(tmp_path: Path) -> None:
+    with (
+        RawServer(lambda caller: caller.close(), tls=certificate(tmp_path)) as server,
+        pytest.raises(ComfyUIDownError) as raised,
+    ):
+        ComfyUI(server.url).listing("loras")
+    assert "TLS failed" in raised.value.message
+    assert "$REQUESTS_CA_BUNDLE" in raised.value.fix
 
 
 def test_a_comfyui_without_the_nodes_of_the_probe_cannot_tell(server: ComfyUIServer, comfyui: ComfyUI) -> None:
