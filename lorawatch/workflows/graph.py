@@ -4,6 +4,7 @@ The order is that of the picture's way: loaders, LoRA, prompts, sampler, decoder
 ComfyUI calls "NoneType not iterable" is a missing prompt.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -39,8 +40,13 @@ class Wishes:
 
 def prompt_with(trigger_words: Sequence[str], prompt: str) -> str:
     """Return the prompt with the trigger words before it, without those that it has already."""
-    missing = [word for word in trigger_words if word.casefold() not in prompt.casefold()]
+    missing = [word for word in trigger_words if not _says(prompt, word)]
     return ", ".join(filter(None, (*missing, prompt.strip())))
+
+
+def _says(prompt: str, word: str) -> bool:
+    """Return whether a word stands in a prompt by itself: a woman is no man."""
+    return re.search(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", prompt.casefold()) is not None
 
 
 def build(recipe: Recipe, files: Mapping[str, str], loras: Sequence[Lora], wishes: Wishes) -> Workflow:

@@ -224,6 +224,7 @@ def test_wishes_are_granted(recipe: Recipe) -> None:
         (("p3rson",), "a portrait", "p3rson, a portrait"),
         (("p3rson",), "a portrait of P3rson", "a portrait of P3rson"),
         (("p3rson", "sks"), "sks dog", "p3rson, sks dog"),
+        (("man", "c++"), "a woman reads of c++, twice", "man, a woman reads of c++, twice"),
         ((), "  a portrait ", "a portrait"),
         ((), "", ""),
     ],
