@@ -13,7 +13,7 @@ from lorawatch.domain.errors import FileRejectedError, FileVanishedError
 from lorawatch.domain.model import Candidate
 from lorawatch.domain.ports import Hint, Observation, Settled, WatchState
 from lorawatch.inspection.wholeness import Wholeness, wholeness
-from lorawatch.sources.looking import open_version, sight
+from lorawatch.sources.looking import open_version, require_version, sight
 from lorawatch.sources.mounts import Mount, MountTable
 from lorawatch.sources.rooting import Root, RootMissingError, find_root
 from lorawatch.sources.scanning import NameFilter, scan_tree
@@ -155,12 +155,15 @@ class FolderSource:
                 whole, flaw = Wholeness(None, has_gap=False), error
             # After the bytes: a writer that ends between the two questions has written what it had to.
             is_asked = is_local and not candidate.is_closed
+            is_held = is_held_open(descriptor) if is_asked else None
+            if not is_held:  # it may have ended meanwhile: what was asked before was of a shorter file
+                require_version(descriptor, candidate)
             return Observation(
                 candidate,
                 is_local=is_local,
                 expected_bytes=whole.expected_bytes,
                 has_gap=whole.has_gap,
-                is_held_open=is_held_open(descriptor) if is_asked else None,
+                is_held_open=is_held,
                 flaw=flaw,
             )
         finally:

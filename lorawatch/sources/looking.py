@@ -46,11 +46,16 @@ def open_version(candidate: Candidate) -> int:
             raise sighting.flaw
         descriptor = _open_held(held)
         try:
-            _refuse_other(version_of(os.fstat(descriptor)), candidate)
+            require_version(descriptor, candidate)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def require_version(descriptor: int, candidate: Candidate) -> None:
+    """Raise FileChangedError unless the open file still is this version."""
+    _refuse_other(version_of(os.fstat(descriptor)), candidate)
 
 
 def version_of(status: os.stat_result) -> Version:

@@ -326,6 +326,23 @@ def test_a_slow_writer_that_reserved_all_first_is_not_taken_for_done(root: Path)
         writer.stdin.write(b"x")
 
 
+def test_a_writer_that_ends_while_we_look_is_not_judged_by_the_length_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "a.safetensors"
+    path.write_bytes(lora_bytes()[:-100])
+    source = folder_source(root)
+    candidate = candidate_at(source, path)
+
+    def end_and_let_go(_: int) -> bool:
+        path.write_bytes(lora_bytes())
+        return False
+
+    monkeypatch.setattr("lorawatch.sources.folder.is_held_open", end_and_let_go)
+    with pytest.raises(FileChangedError):
+        source.observe(candidate)
+
+
 def test_where_leases_are_refused_the_open_files_of_all_processes_are_asked(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
