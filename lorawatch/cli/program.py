@@ -9,6 +9,7 @@ from lorawatch.cli import (
     checking,
     demonstrating,
     doctoring,
+    documenting,
     explaining,
     initialising,
     retrying,
@@ -55,6 +56,7 @@ for command in (
     retrying.retry,
     workflow.workflow,
     explaining.explain,
+    documenting.docs,
 ):
     program.command()(command)
 program.add_typer(service.service)

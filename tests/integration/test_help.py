@@ -71,6 +71,18 @@ def test_explain_without_a_code_lists_all_of_them(tmp_path: Path) -> None:
     assert set(listed[0]) == {"code", "cause", "cure"}
 
 
+def test_docs_shows_the_readme_by_sections(tmp_path: Path) -> None:
+    lorawatch = Lorawatch(tmp_path)
+    titles = lorawatch.command("docs").stdout.splitlines()
+    assert {"Use it", "Events", "Codes"} <= set(titles)
+    section = lorawatch.command("docs", "codes").stdout
+    assert section.startswith("## Codes")
+    assert "### A server" in section  # what stands below it belongs to it
+    assert lorawatch.command("docs", "nonsense").exit_code == 2
+    whole = lorawatch.command("docs", "all").stdout
+    assert all(title in whole for title in titles)
+
+
 def complete(lorawatch: Lorawatch, shell: str, line: str) -> list[str]:
     """Return what a shell is offered for the last word of a line."""
     words_ = line.split(" ")

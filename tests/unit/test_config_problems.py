@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorawatch.config import Kind
@@ -508,6 +508,7 @@ KEYS = st.sampled_from(
 ENTRIES = st.lists(st.builds(lambda kind, rest: {"kind": kind} | rest, KINDS, st.dictionaries(KEYS, TOML_VALUES)))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(SECTIONS, TOML_VALUES | ENTRIES | st.dictionaries(KEYS, TOML_VALUES)))
 def test_whatever_the_tables_hold_there_are_problems_or_a_configuration_and_never_a_traceback(
     tables: dict[str, object],
