@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import time
 
 from lorawatch.domain.errors import AlreadyRunningError, JournalError
+
+ASKING_SECONDS = 0.2  # `status --watch` asks once a second, for microseconds
 
 
 class StateLock:
@@ -24,7 +27,7 @@ class StateLock:
                 fix="set state_directory, or LORAWATCH_STATE_DIRECTORY, to a directory you may write",
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except OSError as error:
             owner = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
@@ -52,6 +55,20 @@ def owner_of(directory: str) -> int | None:
             return int(file.read(32))
     except (OSError, ValueError):
         return None
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock, or raise OSError. Whoever only asks (`is_locked`) holds it for an instant: that is waited for."""
+    deadline = time.monotonic() + ASKING_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(ASKING_SECONDS / 20)
+        else:
+            return
 
 
 def is_locked(directory: str) -> bool:
