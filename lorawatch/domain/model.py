@@ -132,6 +132,7 @@ class RemoteFile:
     size_bytes: int | None  # None: it does not tell
     fingerprint: str  # opaque; changes whenever the file at this name is replaced or written
     is_link: bool = False
+    is_directory: bool = False  # nothing can take its place
     sha256: str | None = None  # only where the destination tells it without reading the bytes
     is_distinct: bool = True  # False: two files of one size have one fingerprint, so an equal one proves nothing
     is_leftover: bool = False  # an interrupted publication of ours may have put it there

@@ -203,7 +203,7 @@ def resolve(
     if is_untouched:
         return Resolution.KEEP_BOTH  # lorawatch put it there for another path: on_conflict is not about that
     return {
-        "overwrite": Resolution.REPLACE,
+        "overwrite": Resolution.KEEP_BOTH if there.is_directory else Resolution.REPLACE,
         "skip": Resolution.SKIP,
         "keep-both": Resolution.KEEP_BOTH,
     }[on_conflict]

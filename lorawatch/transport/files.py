@@ -44,8 +44,14 @@ def fingerprint_of(status: os.stat_result) -> str:
 
 def remote_file_of(remote_name: str, status: os.stat_result) -> RemoteFile:
     """Return what stands at a name, as `lstat` shows it."""
-    is_link = stat.S_ISLNK(status.st_mode)
-    return RemoteFile(remote_name, status.st_size, fingerprint_of(status), is_link=is_link, modified_at=status.st_mtime)
+    return RemoteFile(
+        remote_name,
+        status.st_size,
+        fingerprint_of(status),
+        is_link=stat.S_ISLNK(status.st_mode),
+        is_directory=stat.S_ISDIR(status.st_mode),
+        modified_at=status.st_mtime,
+    )
 
 
 def open_source(path: str, version: Version) -> int:

@@ -135,9 +135,10 @@ def test_a_link_at_the_name_is_foreign_and_never_written_through(scene: Scene, o
     assert len(names(scene.loras)) == (2 if on_conflict == "keep-both" else 1)
 
 
-def test_a_directory_at_the_name_is_never_replaced(scene: Scene) -> None:
+@pytest.mark.parametrize("on_conflict", ["keep-both", "overwrite"])
+def test_a_directory_at_the_name_is_never_replaced_and_holds_nothing_up(scene: Scene, on_conflict: str) -> None:
     (scene.loras / NAME).mkdir()
-    with scene.daemon(destination='on_conflict = "keep-both"') as daemon:
+    with scene.daemon(destination=f'on_conflict = "{on_conflict}"') as daemon:
         save_in_place(scene.outputs / NAME, A)
         daemon.wait_for("delivery.delivered")
     assert contents(scene.loras) == {f"cat-{sha8(A)}.safetensors": A}
