@@ -72,8 +72,13 @@ class Lorawatch:
 
     def __enter__(self) -> Self:
         self.start()
-        if self.is_ready_awaited:
-            self.wait_for("daemon.ready")
+        try:
+            if self.is_ready_awaited:
+                self.wait_for("daemon.ready")
+        except BaseException:  # nobody else would end it
+            if self.is_running:
+                self.kill()
+            raise
         return self
 
     def __exit__(
