@@ -9,7 +9,7 @@ import pytest
 
 from tests.system import nspawn
 from tests.system.nspawn import Machine
-from tests.system.serving import DROP_INS, LORAS, OUTPUTS, PROGRAM, TRAINER, Serving, as_readme, prepare, readme_block
+from tests.system.serving import DROP_INS, LORAS, OUTPUTS, TRAINER, Serving, as_readme, prepare, readme_block
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield machine
 
 
+# What `service uninstall --purge` does, and the rest of a test, in a fraction of its time.
+_CLEAN_UP = f"""
+systemctl disable --now --quiet lorawatch
+rm -rf /etc/systemd/system/lorawatch.service {DROP_INS} /etc/lorawatch /var/lib/lorawatch /var/log/lorawatch
+rm -rf /ai-toolkit /comfyui
+userdel lorawatch && groupdel lorawatch
+systemctl daemon-reload
+systemctl reset-failed --quiet lorawatch || true
+"""
+
+
 @pytest.fixture
 def serving(machine: Machine) -> Iterator[Serving]:
     """Nothing but the program is installed; the two directories are the trainer's, for everybody to enter and read."""
@@ -28,9 +39,7 @@ def serving(machine: Machine) -> Iterator[Serving]:
     machine.run("chown", TRAINER, OUTPUTS)
     machine.run("chmod", "0777", LORAS)
     yield Serving(machine)
-    machine.run(PROGRAM, "service", "uninstall", "--purge")
-    machine.run("rm", "-rf", DROP_INS, "/ai-toolkit", "/comfyui")
-    machine.run("systemctl", "daemon-reload")
+    machine.run("sh", "-c", _CLEAN_UP)
 
 
 @pytest.fixture
