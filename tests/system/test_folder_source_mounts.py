@@ -176,7 +176,7 @@ def test_a_file_of_the_trainer_alone_is_unreadable_until_its_mode_is_changed(sha
         with pytest.raises(FileUnreadableError) as caught:
             source.observe(candidate)
         assert str(path) in caught.value.message
-        assert "CAP_DAC_READ_SEARCH" in caught.value.fix
+        assert "lorawatch service install --private-files" in caught.value.fix
     path.chmod(0o644)
     with as_user(NOBODY):
         assert source.look(str(path)) is not None
