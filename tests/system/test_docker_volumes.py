@@ -93,12 +93,15 @@ def test_a_mount_point_of_another_machine_is_not_taken_for_a_directory_of_this_o
 def test_a_namesake_of_this_machine_is_told_by_what_docker_calls_itself(engine: Engine) -> None:
     assert Docker(engine.host).is_here()
     identity = engine.directory / "data" / "engine-id"
-    own = identity.read_text()
+    own = identity.read_text() if identity.exists() else None  # older ones have none
     identity.write_text("another")
     try:
         assert not Docker(engine.host).is_here()
     finally:
-        identity.write_text(own)
+        if own is None:
+            identity.unlink()
+        else:
+            identity.write_text(own)
 
 
 def test_a_volume_that_is_mounted_only_when_used_goes_through_the_helper(scene: DockerScene) -> None:
