@@ -28,6 +28,8 @@ from tests.fakes.comfyui_server import ComfyUIServer
 from tests.fakes.mcp_server import McpServer
 from tests.process import PATIENCE_SECONDS, Finished, Lorawatch
 
+ALONE = (sys.executable, "-m", "tests.alone")
+
 
 class Answers:
     """Somebody who has made up their mind; remembers what was asked."""
@@ -42,10 +44,10 @@ class Answers:
 
 
 def machine(tmp_path: Path, *places: str) -> Lorawatch:
-    """A home directory with these directories in it; the lorawatch there has no configuration."""
+    """A home directory with these directories in it; the lorawatch there finds them alone, and no configuration."""
     for place in places or ("ai-toolkit/outputs", "ComfyUI/models/loras"):
         (tmp_path / place).mkdir(parents=True)
-    return Lorawatch(tmp_path)
+    return Lorawatch(tmp_path, program=ALONE)
 
 
 def tables(text: str) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def test_nothing_but_this_machine_is_ever_asked(tmp_path: Path, monkeypatch: pyt
 def test_without_any_stdin_nothing_is_asked(tmp_path: Path) -> None:
     machine(tmp_path, "ai-toolkit/outputs", "ComfyUI/models/loras", "comfyui/models/loras")
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.getcwd(), "LORAWATCH_CONFIG": ""}
-    words = f"{sys.executable} -m lorawatch init --output a.toml <&-"
+    words = f"{' '.join(ALONE)} init --output a.toml <&-"
     done = subprocess.run(["sh", "-c", words], cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.toml").is_file()
@@ -273,7 +275,7 @@ def on_a_terminal(tmp_path: Path, answers: str, *words: str) -> Finished:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.getcwd(), "LORAWATCH_CONFIG": ""}
     process = subprocess.Popen(
-        [sys.executable, "-m", "lorawatch", "init", *words],
+        [*ALONE, "init", *words],
         stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path, env=environment, text=True,
     )  # fmt: skip
     os.close(theirs)

@@ -25,9 +25,10 @@ TRAINER = 12345
 @pytest.fixture
 def engine(docker_engine: Engine) -> Iterator[Engine]:
     yield docker_engine
+    helpers = docker_engine.docker("ps", "--all", "--quiet", "--filter", f"volume={VOLUME}")
     if VOLUME in docker_engine.docker("volume", "ls", "--quiet").split():
         docker_engine.docker("volume", "rm", "--force", VOLUME)
-    assert not docker_engine.docker("ps", "--all", "--quiet", "--filter", "status=exited"), "a helper was left"
+    assert not helpers, "a helper was left"
 
 
 @pytest.fixture
