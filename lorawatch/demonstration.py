@@ -9,12 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable
 
-import numpy as np
 from safetensors.numpy import save_file
 
 from lorawatch.config import Config, DirectoryDestinationConfig, WatchConfig
 from lorawatch.config_loading import Loaded
 from lorawatch.daemon import Daemon
+from lorawatch.inspection.lean_numpy import np
 from lorawatch.journal import views
 
 # A laptop needs 0.1 s; whoever waits longer than this wants to know why.

@@ -6,11 +6,15 @@ cost memory and time: a float whose exponent is all ones is a large integer, and
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from lorawatch.inspection.lean_numpy import np
 
-Integers = npt.NDArray[np.unsignedinteger]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+Integers: TypeAlias = "npt.NDArray[np.unsignedinteger]"
 _FIRST_VALUES = 64
 
 

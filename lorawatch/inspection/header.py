@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 
 from lorawatch.domain.errors import FileRejectedError, FileUnreadableError
 from lorawatch.inspection.document import TensorInfo, invalid, parse_document
@@ -71,8 +71,11 @@ def _known(raw: bytes, *, size_bytes: int) -> Known | None:
     known = find_known(raw[LENGTH_BYTES:])
     if known is None or len(raw) + known.layout.data_bytes != size_bytes:
         return None
-    header = len(known.metadata_text).to_bytes(LENGTH_BYTES, "little") + known.metadata_text
-    return known if _official_complaint(header, size_bytes=len(header)) is None else None
+    try:
+        deserialize(len(known.metadata_text).to_bytes(LENGTH_BYTES, "little") + known.metadata_text)  # type: ignore[no-untyped-call]
+    except SafetensorError:
+        return None
+    return known
 
 
 def _read_raw(descriptor: int, *, size_bytes: int, max_header_bytes: int) -> bytes:

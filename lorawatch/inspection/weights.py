@@ -8,9 +8,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from lorawatch.domain.errors import FileChangedError
 from lorawatch.domain.model import Finding
@@ -19,7 +17,11 @@ from lorawatch.inspection.dtypes import FLOAT_FORMS, RAW_FORM, FloatForm, Intege
 from lorawatch.inspection.header import Header
 from lorawatch.inspection.keys import Role
 from lorawatch.inspection.layout import Layout, derived
+from lorawatch.inspection.lean_numpy import np
 from lorawatch.inspection.wholeness import zero_tail
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # A reader may hand over more at once; the temporaries of a count are as large as one step.
 _STEP_BYTES = 1_048_576
@@ -89,7 +91,7 @@ class WeightsScan:
             findings.append(Finding("zero-tail", tail))
         return tuple(findings)
 
-    def _feed_data(self, begin: int, data: npt.NDArray[np.uint8]) -> None:
+    def _feed_data(self, begin: int, data: "npt.NDArray[np.uint8]") -> None:
         filled_bytes = len(data.tobytes().rstrip(b"\0")) if data.size and not data[-1] else data.size
         if filled_bytes:
             self._last_byte = begin + filled_bytes - 1
@@ -100,7 +102,7 @@ class WeightsScan:
             if begin == self._span.end:
                 self._span = next(self._spans, None)
 
-    def _feed_span(self, form: FloatForm, begin: int, data: npt.NDArray[np.uint8]) -> None:
+    def _feed_span(self, form: FloatForm, begin: int, data: "npt.NDArray[np.uint8]") -> None:
         """Look at bytes of one number type; a value that two pieces share is put together first."""
         if self._carry:
             missing = form.width_bytes - len(self._carry)

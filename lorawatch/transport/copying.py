@@ -18,15 +18,13 @@ import xxhash
 
 from lorawatch.domain.errors import DeliveryDelayedError, FileChangedError, StoppedError
 from lorawatch.domain.ports import Stop
-from lorawatch.transport.files import BLOCK_BYTES, clone, flush, start_writing_back
+from lorawatch.transport.files import clone, flush, own_block, start_writing_back
 from lorawatch.transport.os_errors import source_error
 
 # Below, starting a thread and waiting for it costs more than it saves, and a burst is flushed as a group.
 INLINE_BYTES = 8 << 20
 # Measured: any step between 4 and 16 MiB keeps the disk busy without holding up the writer.
 _WRITE_BACK_BYTES = 8 << 20
-
-_buffers = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ class _Carrier:
     ) -> bytes:
         """Return the xxh3 of the source."""
         digest = xxhash.xxh3_128()
-        block = _block()
+        block = own_block()
         offset = 0
         while offset < self.size_bytes:
             if stop.is_set():
@@ -166,7 +164,7 @@ class _Proof:
 
 def _read_back(target: int, size_bytes: int, trail: _Trail, stop: Stop) -> _Proof:
     sha256, xxh3 = hashlib.sha256(), xxhash.xxh3_128()
-    block = _block()
+    block = own_block()
     offset = 0
     while offset < size_bytes:
         if stop.is_set():
@@ -179,14 +177,6 @@ def _read_back(target: int, size_bytes: int, trail: _Trail, stop: Stop) -> _Proo
         xxh3.update(block[:count])
         offset += count
     return _Proof(sha256.hexdigest(), xxh3.digest())
-
-
-def _block() -> memoryview:
-    """Return this thread's block: a fresh one for each of 200 small files would cost as much as their copies."""
-    if not hasattr(_buffers, "block"):
-        _buffers.block = memoryview(bytearray(BLOCK_BYTES))
-    block: memoryview = _buffers.block
-    return block
 
 
 def _path_of(descriptor: int) -> str:

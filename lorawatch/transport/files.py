@@ -9,8 +9,10 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 
 from lorawatch.domain.errors import FileChangedError
@@ -25,6 +27,24 @@ _SYNC_FILE_RANGE_WRITE = 2
 _NEVER_BLOCK = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # opening a FIFO or a device must not hang
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_blocks = threading.local()
+
+
+def new_block() -> memoryview:
+    """Return a buffer of BLOCK_BYTES that begins with a page.
+
+    That of a bytearray does not, and the kernel then copies into it at a fifth of the speed (measured: 1 MiB from
+    the page cache 0.08 → 0.45 ms; sha256 and xxh3 are slower from there, too).
+    """
+    return memoryview(mmap.mmap(-1, BLOCK_BYTES))
+
+
+def own_block() -> memoryview:
+    """Return this thread's block, for what is done with it before it returns: a new one for each file costs more."""
+    if not hasattr(_blocks, "block"):
+        _blocks.block = new_block()
+    block: memoryview = _blocks.block
+    return block
 
 
 def version_of(status: os.stat_result) -> Version:
@@ -95,7 +115,7 @@ def open_regular(path: str) -> int | None:
 def sha256_of(descriptor: int) -> str:
     """Return the sha256 of an open file's bytes, in memory that does not grow with its size."""
     digest = hashlib.sha256()
-    block = memoryview(bytearray(BLOCK_BYTES))
+    block = own_block()
     offset = 0
     while count := os.preadv(descriptor, [block], offset):
         digest.update(block[:count])
@@ -108,7 +128,7 @@ def blocks_of(source: int, path: str, *, size_bytes: int, progress: Callable[[in
 
     `progress` is told how many bytes have been taken. Raises FileChangedError if the file ends early.
     """
-    block = memoryview(bytearray(BLOCK_BYTES))
+    block = new_block()
     offset = 0
     while offset < size_bytes:
         try:

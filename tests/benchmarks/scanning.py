@@ -9,9 +9,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lorawatch.inspection.hashing import BUFFER_BYTES, sha256_of
+from lorawatch.inspection.hashing import sha256_of
 from lorawatch.inspection.header import Header, read_header
 from lorawatch.inspection.weights import WeightsScan
+from lorawatch.transport.files import new_block
 from tests.benchmarks.measuring import MEGABYTE, Report, Sample, Settings, ratio
 from tests.factories import ITEM_BITS, Tensor, write_lora
 
@@ -82,7 +83,7 @@ def _measure(path: str, rounds: int) -> tuple[Sample, ...]:
 
 
 def _read(descriptor: int, scan: WeightsScan | None) -> None:
-    buffer = memoryview(bytearray(BUFFER_BYTES))
+    buffer = new_block()
     offset = 0
     while count := os.preadv(descriptor, [buffer], offset):
         if scan is not None:
