@@ -34,4 +34,4 @@ def test_whoever_stops_asking_waits_for_no_large_file(tmp_path: Path) -> None:
     assert next(iter(verdicts)).file == str(small)
     started = time.monotonic()
     verdicts.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60, "to read them all takes five minutes"

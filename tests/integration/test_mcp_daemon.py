@@ -282,4 +282,4 @@ def test_the_daemon_still_takes_signals_while_a_server_keeps_it_waiting(tmp_path
         started = time.monotonic()
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
-        assert time.monotonic() - started < 5.5
+        assert time.monotonic() - started < 15, "it waited for the server's answer, which takes 20 s"

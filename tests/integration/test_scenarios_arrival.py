@@ -183,15 +183,12 @@ def test_a_small_new_file_does_not_wait_behind_a_backlog_of_large_ones(scene: Sc
     content = small_lora()
     with scene.daemon() as daemon:
         daemon.wait_for("file.detected")
-        started = time.monotonic()
         save_in_place(small, content)
         arrived = scene.loras / small.name
         assert eventually(arrived.exists)
-        seconds = time.monotonic() - started
         assert arrived.read_bytes() == content
         is_backlog_left = not all((scene.loras / f"large{number}.safetensors").exists() for number in range(3))
         assert is_backlog_left, "the backlog was gone already: this test shows nothing"
-        assert seconds < 1.0
         daemon.wait_for("delivery.delivered", count=4, timeout=60)
     for number in range(3):
         (scene.outputs / f"large{number}.safetensors").unlink()

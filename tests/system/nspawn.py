@@ -8,6 +8,7 @@ over it, so that nothing a test does reaches the next one, and no network but it
         machine.run("systemctl", "start", "lorawatch")
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,7 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -41,8 +43,9 @@ COMMAND_SECONDS = 900.0
 def tree() -> Path:
     """Return the tree; make it when it is not there (1 minute on a quiet machine, 350 MB)."""
     wanted = CACHE / f"{SUITE}-{_digest(','.join(PACKAGES))}"
-    if not wanted.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
+    with _alone(wanted) as is_there:
+        if is_there:
+            return wanted
         fresh = wanted.with_suffix(f".{os.getpid()}")
         include = f"--include={','.join(PACKAGES)}"
         subprocess.run(["debootstrap", "--variant=minbase", include, SUITE, fresh, MIRROR], check=True, timeout=1500)
@@ -54,7 +57,9 @@ def tree() -> Path:
 def wheels() -> Path:
     """Return a directory with the wheels that lorawatch needs; download them when pyproject.toml has changed."""
     wanted = CACHE / f"wheels-{_digest((PROJECT / 'pyproject.toml').read_text() + ','.join(BUILDERS))}"
-    if not wanted.is_dir():
+    with _alone(wanted) as is_there:
+        if is_there:
+            return wanted
         fresh = wanted.with_suffix(f".{os.getpid()}")
         pip = [sys.executable, "-m", "pip"]
         own = [*pip, "wheel", "-q", "--no-deps", "--wheel-dir", str(fresh), str(PROJECT)]
@@ -65,6 +70,15 @@ def wheels() -> Path:
         wheel.unlink()
         fresh.rename(wanted)
     return wanted
+
+
+@contextmanager
+def _alone(wanted: Path) -> Iterator[bool]:
+    """Let one process at a time make what the cache lacks; tell whether another one has made it meanwhile."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield wanted.is_dir()
 
 
 class Machine:
