@@ -43,10 +43,11 @@ def choose(found: Found, wish: Wish, *, asker: Asker | None, state_line: str = "
     loras = _delivered_to(found, wish, asker)
     destinations = list(_destinations(found, loras))
     has_source_servers = bool(found.servers.models)
-    is_guess = not destinations or not (watch or has_source_servers)
-    if not destinations:
+    is_watch_guess = not watch and not has_source_servers
+    is_destination_guess = not destinations
+    if is_destination_guess:
         destinations = [directory("comfyui", _LORAS, comfyui_url=found.servers.comfyui)]
-    if not watch and not has_source_servers:
+    if is_watch_guess:
         watch = [Place(_OUTPUTS, "")]
     sources = [
         Source(_numbered("ai-toolkit-mcp", number), url, is_enabled=not watch)
@@ -58,7 +59,8 @@ def choose(found: Found, wish: Wish, *, asker: Asker | None, state_line: str = "
         sources,
         state_line=state_line,
         reasons=[f"{place.path}: {place.why}" for place in watch if place.why],
-        is_guess=is_guess,
+        is_watch_guess=is_watch_guess,
+        is_destination_guess=is_destination_guess,
         is_service=is_service,
     )
 

@@ -29,15 +29,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What a first configuration holds. `is_guess`: nothing was found, so a person has to fill it in."""
+    """What a first configuration holds. A guess: nothing was found, so a person has to fill it in."""
 
     watch: Sequence[str]
     destinations: Sequence[Destination]
     sources: Sequence[Source] = ()
     state_line: str = ""
     reasons: Sequence[str] = ()  # one line for each watched directory: how it was found
-    is_guess: bool = False
+    is_watch_guess: bool = False
+    is_destination_guess: bool = False
     is_service: bool = False  # it lies where the service reads it
+
+    @property
+    def is_guess(self) -> bool:
+        """Return whether a person has to edit it before it is of use."""
+        return self.is_watch_guess or self.is_destination_guess
 
 
 def text_of(first: First) -> str:
@@ -76,10 +82,10 @@ def _lines(first: First) -> Iterator[str]:
     yield ""
     yield "[watch]"
     yield from (_remark(reason) for reason in first.reasons)
-    yield _key("directories", [*first.watch], "EDIT: where AI Toolkit writes" if first.is_guess else "")
+    yield _key("directories", [*first.watch], "EDIT: where AI Toolkit writes" if first.is_watch_guess else "")
     yield _key("checkpoints", "all", f'or "final", or "latest:{NEWEST_KEPT}": which step checkpoints are wanted')
     for destination in first.destinations:
-        yield from _destination(destination, is_guess=first.is_guess)
+        yield from _destination(destination, is_guess=first.is_destination_guess)
     for source in first.sources:
         yield ""
         yield "# AI Toolkit's own API: models are fetched from it. For an AI Toolkit whose disk is out of reach."

@@ -40,9 +40,15 @@ def default_file(environ: Mapping[str, str], *, is_root: bool) -> str:
     return user_file(environ)
 
 
-def refuse_existing(file: str) -> None:
-    """Raise FileIsThereError if there is such a file."""
-    if os.path.lexists(file):
+def refuse_existing(file: str, *, is_replacing: bool = False) -> None:
+    """Raise FileIsThereError if there is such a file, or with `is_replacing` something else than a file."""
+    if is_replacing:
+        if os.path.exists(file) and not os.path.isfile(file):
+            what = "a directory" if os.path.isdir(file) else "a device or a pipe"
+            raise FileIsThereError(
+                f"{file} is {what} and was left alone", fix="name a file; to see the text: lorawatch init --output -"
+            )
+    elif os.path.lexists(file):
         quoted = shlex.quote(file)
         raise FileIsThereError(
             f"{file} is there already and was left alone",
@@ -62,7 +68,18 @@ def checked_text(first: First, file: str) -> str:
 
 
 def write(file: str, text: str, *, is_replacing: bool) -> None:
-    """Write the file at once and whole; its directory is made. Raises FileIsThereError and OSError."""
+    """Write the file at once and whole; its directory is made. Raises LorawatchError."""
+    refuse_existing(file, is_replacing=is_replacing)
+    try:
+        _write(file, text, is_replacing=is_replacing)
+    except OSError as error:
+        raise LorawatchError(
+            f"{file} cannot be written: {error.strerror or error}",
+            fix="write it elsewhere with --output FILE, or print it with --output -",
+        ) from error
+
+
+def _write(file: str, text: str, *, is_replacing: bool) -> None:
     folder = os.path.dirname(os.path.abspath(file))
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{os.path.basename(file)}.{os.getpid()}")

@@ -27,6 +27,8 @@ def main() -> None:
     except SystemExit as ending:
         if isinstance(ending.__context__, BrokenPipeError):  # typer has made it 1
             _end_of_pipe()
+        if type(ending.__context__).__name__ == "Abort":  # so has it made Ctrl-C
+            sys.exit(EXIT_INTERRUPTED)
         raise
     except BrokenPipeError:
         _end_of_pipe()

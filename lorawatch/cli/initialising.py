@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorawatch.cli import options
+from lorawatch.cli import EXIT_INTERRUPTED, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,17 +44,21 @@ def init(
     from lorawatch.finding.usual import Machine
 
     file = output or config or first_file.default_file(os.environ, is_root=os.geteuid() == 0)
-    if file != STDOUT and not force:
-        first_file.refuse_existing(file)  # before anything is asked
+    if file != STDOUT:
+        first_file.refuse_existing(file, is_replacing=force)  # before anything is asked
     found = survey(Machine.of(os.environ))
     is_service = file == first_file.SYSTEM_FILE
-    first = first_choice.choose(
-        found,
-        first_choice.Wish(watch or (), to),
-        asker=None if yes or not _is_somebody_there() else _Terminal(),
-        state_line=first_file.SERVICE_STATE_LINE if is_service else "",
-        is_service=is_service,
-    )
+    try:
+        first = first_choice.choose(
+            found,
+            first_choice.Wish(watch or (), to),
+            asker=None if yes or not _is_somebody_there() else _Terminal(),
+            state_line=first_file.SERVICE_STATE_LINE if is_service else "",
+            is_service=is_service,
+        )
+    except typer.Abort:  # Ctrl-C or Ctrl-D instead of an answer
+        typer.echo("\nStopped; nothing was written.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     text = first_file.checked_text(first, file)
     if file == STDOUT:
         typer.echo(text, nl=False)
@@ -109,8 +113,8 @@ def _say(found: "Found", first: "First", file: str) -> None:
     from lorawatch import first_file
     from lorawatch.finding.survey import places_looked_at
 
-    lines = [*(f"watches       {path}" for path in first.watch)] if not first.is_guess else []
-    for each in first.destinations if not first.is_guess else ():
+    lines = [*(f"watches       {path}" for path in first.watch)] if not first.is_watch_guess else []
+    for each in first.destinations if not first.is_destination_guess else ():
         where = dict(each.keys)
         place = where.get("directory") or where.get("url")
         lines.append(
@@ -122,8 +126,11 @@ def _say(found: "Found", first: "First", file: str) -> None:
     if first.is_guess:
         missing = [
             what
-            for what, there in (("AI Toolkit's outputs", found.outputs), ("ComfyUI's LoRAs", found.loras))
-            if not there
+            for what, is_missing in (
+                ("AI Toolkit's outputs", first.is_watch_guess),
+                ("ComfyUI's LoRAs", first.is_destination_guess),
+            )
+            if is_missing
         ]
         lines.append(f"Not found: {' and '.join(missing)}. Looked at:")
         lines += [f"  {place}" for place in places_looked_at()]

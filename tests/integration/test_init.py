@@ -95,6 +95,23 @@ def test_a_file_that_is_there_is_left_alone_unless_it_is_forced(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ComfyUI", "ai-toolkit", "mine.toml"]
 
 
+def test_what_is_no_file_is_not_replaced_even_if_it_is_forced(tmp_path: Path) -> None:
+    lorawatch, pipe = machine(tmp_path), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for place, what in ((pipe, "a device or a pipe"), (tmp_path, "a directory")):
+        done = lorawatch.command("init", "--output", str(place), "--force")
+        assert done.exit_code == 1
+        assert what in done.stderr
+    assert pipe.is_fifo()
+
+
+def test_where_nothing_can_be_written_the_file_that_was_asked_for_is_named(tmp_path: Path) -> None:
+    done = machine(tmp_path).command("init", "--output", "/proc/lorawatch.toml")
+    assert done.exit_code == 1
+    assert "/proc/lorawatch.toml cannot be written" in done.stderr
+    assert "--output" in done.stderr
+
+
 def test_a_link_to_nowhere_is_a_file_that_is_there(tmp_path: Path) -> None:
     lorawatch = machine(tmp_path)
     (tmp_path / "link.toml").symlink_to(tmp_path / "elsewhere.toml")
@@ -150,6 +167,18 @@ def test_wishes_that_exclude_each_other_are_refused_before_anything_is_written(t
     assert done.exit_code == 78
     assert "lies inside the watched directory" in done.stderr
     assert not (tmp_path / "a.toml").exists()
+
+
+def test_only_what_was_not_found_is_to_be_edited(tmp_path: Path) -> None:
+    text = text_of(first_choice.choose(Found(OUTPUTS[:1]), Wish(), asker=None))
+    assert text.count("EDIT:") == 1
+    assert 'directory = "/comfyui/models/loras" # EDIT' in text
+    text = text_of(first_choice.choose(Found((), LORAS[:1]), Wish(), asker=None))
+    assert text.count("EDIT:") == 1
+    assert 'directories = ["/ai-toolkit/outputs"] # EDIT' in text
+    done = machine(tmp_path, "empty").command("init", "--output", "-", "--watch", "out", "--to", "loras")
+    assert "Not found" not in done.stderr
+    assert f"watches       {tmp_path}/out" in done.stderr
 
 
 OUTPUTS = (Place("/a", "here"), Place("/b", "there"))
@@ -300,6 +329,14 @@ def test_on_a_terminal_it_asks_which_one_it_is(tmp_path: Path) -> None:
     first, *rest = tables((tmp_path / "a.toml").read_text())["destinations"]
     assert first["directory"] == str(tmp_path / "comfyui/models/loras")
     assert all(each["enabled"] is False for each in rest)
+
+
+def test_whoever_answers_nothing_gets_no_file(tmp_path: Path) -> None:
+    machine(tmp_path, "ai-toolkit/outputs", "ComfyUI/models/loras", "comfyui/models/loras")
+    done = on_a_terminal(tmp_path, "\x04", "--output", "a.toml", "--watch", str(tmp_path / "ai-toolkit/outputs"))
+    assert done.exit_code == 130
+    assert "nothing was written" in done.stderr
+    assert not (tmp_path / "a.toml").exists()
 
 
 def test_yes_asks_nothing_on_a_terminal_either(tmp_path: Path) -> None:
