@@ -18,7 +18,8 @@ _ASIDE = "/mnt"  # covered in the namespace, to keep sight of what is covered el
 def needed() -> set[Path]:
     """Return the directories that a Python process of this checkout reads."""
     project = Path(__file__).resolve().parent.parent
-    return {project, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    found = {project, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    return {each for each in found if not found.intersection(each.parents)}  # a .venv in the checkout comes with it
 
 
 def hidden_above(path: Path) -> Path | None:
