@@ -174,6 +174,16 @@ def displace(
     )
 
 
+def being_sent(connection: Connection, delivery_ids: Sequence[int]) -> list[int]:
+    """Return those of these deliveries that a lane carries at this moment."""
+    marks = ",".join("?" * len(delivery_ids))
+    rows = connection.execute(
+        f"SELECT delivery_id FROM delivery WHERE state = 'sending' AND delivery_id IN ({marks}) ORDER BY delivery_id",
+        tuple(delivery_ids),
+    )
+    return [row[0] for row in rows]
+
+
 def retry(connection: Connection, delivery_ids: Sequence[int] | None, *, now: float) -> list[int]:
     """Put deliveries back: these, whatever became of them, or (None) all that failed or wait.
 
