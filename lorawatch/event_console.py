@@ -12,7 +12,7 @@ from typing import TextIO
 from lorawatch.event_names import Level
 from lorawatch.event_record import Record
 from lorawatch.event_sentences import sentence_of
-from lorawatch.terminal import as_ascii, is_utf8, styled
+from lorawatch.terminal import styled
 
 _MARKS: dict[Level, str] = {"debug": " ", "info": "·", "warning": "!", "error": "✗"}
 _STYLES: dict[Level, str] = {"debug": "dim", "info": "", "warning": "warning", "error": "error"}
@@ -30,7 +30,6 @@ class ConsoleRenderer:
     def __init__(self, stream: TextIO, *, is_coloured: bool) -> None:
         self._stream = stream
         self._is_coloured = is_coloured
-        self._is_ascii = not is_utf8(stream)
         self._is_terminal = stream.isatty()
         self._advised: dict[str, float] = {}
 
@@ -45,8 +44,7 @@ class ConsoleRenderer:
             rows = self._broken(sentence.text, self._advice(sentence.cure, record.at))
         else:
             rows = [sentence.whole]
-        text = "\n".join([f"{clock}  {head}  {rows[0]}", *rows[1:]])
-        return as_ascii(text) if self._is_ascii else text
+        return "\n".join([f"{clock}  {head}  {rows[0]}", *rows[1:]])
 
     def _advice(self, cure: str, at: float) -> str:
         """Return what to do, unless it has just been said."""

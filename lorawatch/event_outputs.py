@@ -15,7 +15,7 @@ from lorawatch import journald
 from lorawatch.event_names import Level
 from lorawatch.event_record import Json, Record
 from lorawatch.event_sentences import sentence_of
-from lorawatch.terminal import is_utf8
+from lorawatch.terminal import PLAINLY, is_utf8
 
 _PRIORITIES: dict[Level, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
 
@@ -58,7 +58,7 @@ class StreamOutput:
             return
         line = self._render(record)
         if self._foreign_encoding is not None:
-            line = line.encode(self._foreign_encoding, "backslashreplace").decode(self._foreign_encoding)
+            line = line.encode(self._foreign_encoding, PLAINLY).decode(self._foreign_encoding)
         try:
             self._stream.write(f"{line}\n")
             self._stream.flush()

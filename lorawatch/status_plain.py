@@ -37,9 +37,20 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for file in snapshot.files:
         if file.state in _TOLD_FILES:
             yield from _file(file)
-    total = ", ".join(f"{number} {state}" for state, number in snapshot.counts.items() if number)
     yield ""
-    yield f"In all: {total or 'no deliveries'}."
+    yield from _in_all(snapshot)
+
+
+def _in_all(snapshot: Snapshot) -> Iterator[str]:
+    """Yield how many there are of everything, also of what was not told one by one."""
+    deliveries = ", ".join(f"{number:,} {state}" for state, number in snapshot.counts.items() if number)
+    files = [(state, number) for state in _TOLD_FILES if (number := snapshot.file_counts.get(state, 0))]
+    others = ", ".join(f"{number:,} {state}" for state, number in files)
+    yield f"In all: {deliveries or 'no deliveries'}{f'; files: {others}' if others else ''}."
+    told = len(snapshot.deliveries) + sum(file.state in _TOLD_FILES for file in snapshot.files)
+    whole = sum(snapshot.counts.values()) + sum(number for _, number in files)
+    if told < whole:
+        yield f"Told here are {told:,}, the latest; lorawatch status --json tells all {whole:,}."
 
 
 def sentence(view: DeliveryView, now: float, *, is_running: bool = True) -> str:

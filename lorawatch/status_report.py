@@ -48,8 +48,11 @@ class Snapshot:
         )
 
 
-def take(state_directory: str) -> Snapshot:
-    """Return the state recorded in a state directory. Raises JournalError if it may not be read."""
+def take(state_directory: str, *, is_whole: bool = False) -> Snapshot:
+    """Return the state recorded in a state directory. Raises JournalError if it may not be read.
+
+    `is_whole`: with every delivery and every file that the journal knows, however many; else with the latest.
+    """
     database = Database.open_read_only(state_directory)
     now = time.time()
     if database is None:
@@ -64,8 +67,11 @@ def take(state_directory: str) -> Snapshot:
                 state_directory,
                 now,
                 is_running=is_locked(state_directory),
-                deliveries=[*views.open_deliveries(connection), *views.rested_deliveries(connection)],
-                files=views.files(connection),
+                deliveries=[
+                    *views.open_deliveries(connection, most=views.EVERYTHING if is_whole else views.MOST_OPEN),
+                    *views.rested_deliveries(connection, most=views.EVERYTHING if is_whole else views.MOST_DELIVERED),
+                ],
+                files=views.files(connection, most=views.EVERYTHING if is_whole else views.MOST_OPEN),
                 destinations=views.destinations(connection),
                 counts={**dict.fromkeys(views.STATES, 0), **views.counts(connection)},
                 destination_counts=views.counts_by_destination(connection),

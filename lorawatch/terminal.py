@@ -8,10 +8,11 @@ from typing import TextIO
 # ECMA-48, SGR; what a person's palette makes of the eight old colours is readable on their background.
 _STYLES = {"good": "32", "warning": "33", "error": "31", "strong": "1", "dim": "2"}
 _ELLIPSIS = "…"
-_ASCII = str.maketrans(
-    {"→": "->", "·": "-", "✓": "+", "✗": "x", "…": "...", "↑": "^", "━": "#", "─": "-"}
-    | dict(zip("▁▂▃▄▅▆▇█", "_.:-=+*#", strict=True))
+_PLAIN = {"→": "->", "·": "-", "✓": "+", "✗": "x", "…": "...", "↑": "^", "━": "#", "─": "-"} | dict(
+    zip("▁▂▃▄▅▆▇█", "_.:-=+*#", strict=True)
 )
+# The `errors` of a stream or an encoding: plain characters in place of our marks, and escapes for all others.
+PLAINLY = "lorawatch-plainly"
 
 
 def is_coloured(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -24,9 +25,17 @@ def is_utf8(stream: TextIO) -> bool:
     return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
 
 
-def as_ascii(text: str) -> str:
-    """Return a text with plain characters in place of our marks, for a stream that knows no others."""
-    return text.translate(_ASCII)
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return what stands for the characters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    marks = error.object[error.start : error.end]
+    if not all(each in _PLAIN for each in marks):
+        return codecs.backslashreplace_errors(error)
+    return "".join(map(_PLAIN.__getitem__, marks)), error.end
+
+
+codecs.register_error(PLAINLY, _plainly)
 
 
 def is_redrawable(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -37,7 +37,7 @@ def check(
             yield verdict
 
     if as_json:
-        options.print_json_list("files", map(_document, verdicts()))
+        options.print_json({"files": map(_document, verdicts())})
     else:
         for verdict in verdicts():
             typer.echo(_sentences(verdict))

@@ -1,7 +1,5 @@
 """`doctor`: what may keep LoRAs from arriving, and what to do about it."""
 
-import os
-import shutil
 import sys
 
 import typer
@@ -23,19 +21,18 @@ def doctor(
     Example: lorawatch doctor, or for the service: sudo lorawatch doctor
     """
     from lorawatch.doctor.examination import examine
-    from lorawatch.doctor.report import Look, lines_of, summary
-    from lorawatch.terminal import is_coloured
+    from lorawatch.doctor.report import rows_of, summary
+    from lorawatch.status_rows import space
 
     findings = []
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    look = Look(columns, is_coloured(sys.stdout, os.environ))
+    columns = options.terminal_size()[0] if sys.stdout.isatty() else 0
     for finding in examine(config, options.with_log_options(log_format, log_level)):
         findings.append(finding)
         if not as_json:
-            typer.echo("\n".join(options.printable(line) for line in lines_of(finding, look)), color=look.is_coloured)
+            options.print_rows(rows_of(finding, columns))
     if as_json:
         options.print_json({"findings": [finding.document() for finding in findings]})
     else:
-        typer.echo(f"\n{summary(findings, look)}", color=look.is_coloured)
+        options.print_rows([space(), summary(findings)])
     if not all(finding.is_fine for finding in findings):
         raise typer.Exit(EXIT_ATTENTION)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
@@ -136,38 +136,33 @@ def delivery_numbers(context: typer.Context, incomplete: str) -> list[tuple[str,
     ]
 
 
-def print_json(document: object) -> None:
-    """Print one JSON document on stdout; file names that are no UTF-8 are shown with escapes."""
-    typer.echo(_json(document, indent=2))
+def print_json(document: Mapping[str, object]) -> None:
+    """Print one JSON document on stdout, one line for each member of its lists; any name can be shown, with escapes.
 
-
-def print_json_list(name: str, documents: Iterable[object]) -> None:
-    """Print one JSON document on stdout that holds a list under this name, one line for each of its members.
-
-    Each is put into words as soon as it comes; nothing is printed before the last one has come.
+    A list may come bit by bit: each member is put into words as soon as it comes, and nothing is printed before the
+    last one has come.
     """
-    lines = [_json(document, indent=None) for document in documents]
-    typer.echo(f'{{"{name}": [\n' + ",\n".join(lines) + "\n]}")
+    typer.echo("{\n" + ",\n".join(f"{_json(key)}: {_json_value(value)}" for key, value in document.items()) + "\n}")
 
 
-def _json(document: object, *, indent: int | None) -> str:
+def _json_value(value: object) -> str:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return _json(value)
+    members = [_json(member) for member in value]
+    return "[\n" + ",\n".join(members) + "\n]" if members else "[]"
+
+
+def _json(value: object) -> str:
     import json
 
     from lorawatch.event_record import plain
 
-    return json.dumps(plain(document), indent=indent)
+    return json.dumps(plain(value))
 
 
 def printable(text: str) -> str:
-    """Return text that any stream takes and that moves no cursor: of control sequences only colours are left."""
-    import re
-
-    from lorawatch.event_record import decodable
-
-    def escaped(found: "re.Match[str]") -> str:
-        return found[0] if found[0].endswith("m") else found[0].encode("unicode_escape").decode()
-
-    return re.sub(r"\x1b\[[0-9;]*m|[\x00-\x09\x0b-\x1f\x7f-\x9f]", escaped, decodable(text))
+    """Return words, on as many lines as they have, as text that any stream takes and that moves no cursor."""
+    return "\n".join(map(name, text.split("\n")))
 
 
 def name(text: str) -> str:
@@ -204,14 +199,13 @@ def is_coloured(stream: TextIO) -> bool:
     return terminal.is_coloured(stream, os.environ)
 
 
-def print_rows(rows: "Sequence[Row]") -> None:
+def print_rows(rows: "Iterable[Row]") -> None:
     """Print rows on stdout, in colours where they are wanted."""
-    from lorawatch.terminal import as_ascii, is_utf8, styled
+    from lorawatch.terminal import styled
 
-    is_wanted, is_ascii = is_coloured(sys.stdout), not is_utf8(sys.stdout)
+    is_wanted = is_coloured(sys.stdout)
     for row in rows:
-        text = "".join(styled(part.text, part.style, is_wanted=is_wanted) for part in row.parts).rstrip()
-        typer.echo(as_ascii(text) if is_ascii else text)
+        typer.echo("".join(styled(name(part.text), part.style, is_wanted=is_wanted) for part in row.parts).rstrip())
 
 
 def wrapped(text: str, *, indent: str) -> str:

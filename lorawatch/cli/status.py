@@ -35,7 +35,7 @@ def status(
         raise typer.BadParameter("it is one document; leave out --watch", param_hint="--json")
     directory = options.state_directory(config, log_format, log_level)
     if as_json:
-        snapshot = status_report.take(directory)
+        snapshot = status_report.take(directory, is_whole=True)
         options.print_json(status_report.document(snapshot))
     elif watch:
         snapshot = _watch_screen(directory) if options.is_redrawable(sys.stdout) else _watch_lines(directory)
@@ -59,7 +59,7 @@ def _print(snapshot: "Snapshot") -> None:
 def _lines(snapshot: "Snapshot") -> list[str]:
     from lorawatch.status_plain import lines
 
-    return [options.printable(line) for line in lines(snapshot)]
+    return [options.name(line) for line in lines(snapshot)]
 
 
 def _watch_screen(directory: str) -> "Snapshot":

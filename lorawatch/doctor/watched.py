@@ -78,4 +78,4 @@ def _contents(directory: str, watch: WatchConfig) -> Iterator[Finding]:
             subject=directory,
         )
     else:
-        yield fine(check, f"is there, with {humanize.count(matching, 'file')} that may be LoRAs", subject=directory)
+        yield fine(check, f"is there, with {humanize.count(matching, 'possible LoRA')}", subject=directory)

@@ -18,6 +18,7 @@ from lorawatch.journal.rows import (
 # A person reads a screen, a script a page; whoever has more than this open has one cause, not a thousand.
 MOST_OPEN = 1000
 MOST_DELIVERED = 20
+EVERYTHING = -1  # as a limit, SQLite takes it so
 STATES = tuple(state.value for state in DeliveryState)
 
 
@@ -69,13 +70,13 @@ class DestinationView:
     next_probe_at: float | None
 
 
-def open_deliveries(connection: Connection) -> list[DeliveryView]:
+def open_deliveries(connection: Connection, *, most: int = MOST_OPEN) -> list[DeliveryView]:
     """Return what is sending, waiting, planned or failed, in this order, latest change first."""
     return _deliveries(
         connection,
         "delivery.state IN ('sending', 'waiting', 'planned', 'failed')"
         " ORDER BY instr('sending waiting planned failed', delivery.state), delivery.changed_at_ms DESC",
-        MOST_OPEN,
+        most,
     )
 
 
@@ -85,10 +86,10 @@ def in_flight(connection: Connection) -> tuple[list[DeliveryView], list[FileView
     return sending, _files(connection, "state = 'settling' AND read_bytes IS NOT NULL ORDER BY file_id")
 
 
-def rested_deliveries(connection: Connection) -> list[DeliveryView]:
+def rested_deliveries(connection: Connection, *, most: int = MOST_DELIVERED) -> list[DeliveryView]:
     """Return the latest deliveries that arrived or were cancelled."""
     return _deliveries(
-        connection, "delivery.state IN ('delivered', 'cancelled') ORDER BY delivery.changed_at_ms DESC", MOST_DELIVERED
+        connection, "delivery.state IN ('delivered', 'cancelled') ORDER BY delivery.changed_at_ms DESC", most
     )
 
 
@@ -179,15 +180,15 @@ def file_counts(connection: Connection) -> dict[str, int]:
     )
 
 
-def files(connection: Connection) -> list[FileView]:
+def files(connection: Connection, *, most: int = MOST_OPEN) -> list[FileView]:
     """Return the files that are not accepted, latest change first."""
-    return _files(connection, "state NOT IN ('accepted', 'ignored') ORDER BY changed_at_ms DESC")
+    return _files(connection, "state NOT IN ('accepted', 'ignored') ORDER BY changed_at_ms DESC", most)
 
 
-def _files(connection: Connection, condition: str) -> list[FileView]:
+def _files(connection: Connection, condition: str, limit: int = MOST_OPEN) -> list[FileView]:
     rows = connection.execute(
         f"SELECT directory, name, state, code, reason, size_bytes, read_bytes FROM file WHERE {condition} LIMIT ?",
-        (MOST_OPEN,),
+        (limit,),
     )
     return [FileView(os.fsdecode(os.path.join(row[0], row[1])), *row[2:]) for row in rows]
 

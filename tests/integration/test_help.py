@@ -60,6 +60,12 @@ def test_explain_tells_cause_and_cure_of_a_code_and_of_a_message(tmp_path: Path)
         assert "client_max_body_size" in finished.stdout
 
 
+def test_a_stream_of_another_encoding_gets_plain_characters_instead_of_marks(tmp_path: Path) -> None:
+    lorawatch = Lorawatch(tmp_path, environ={"PYTHONIOENCODING": "latin-1"})
+    assert "\n  -> Send chunks" in lorawatch.command("explain", "too-large").stdout
+    assert "\n                                  -> lorawatch init" in lorawatch.command("doctor").stdout
+
+
 def test_explain_without_a_code_lists_all_of_them(tmp_path: Path) -> None:
     lorawatch = Lorawatch(tmp_path)
     finished = lorawatch.command("explain")

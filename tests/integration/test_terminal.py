@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 
 from tests.factories import broken, write_lora
 from tests.fakes.mcp_server import Fault, McpServer, mcp_server
-from tests.process import Lorawatch
+from tests.fakes.raw_server import RawServer
+from tests.process import PATIENCE_SECONDS, Lorawatch
 from tests.pseudo_terminal import ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR, Terminal
 from tests.scenes import Scene, eventually, names, save_in_place, scene, small_lora
 
@@ -215,6 +217,24 @@ def test_ctrl_c_stops_once_with_130_and_says_how_it_goes_on(scene: Scene, slow_s
         assert "Stopped by Ctrl-C with 1 left open" in said
         assert "goes on from here" in said
         assert "Traceback" not in said
+
+
+def test_ctrl_c_ends_doctor_in_the_middle_with_130(scene: Scene) -> None:
+    asked = threading.Event()
+
+    def is_silent(connection: socket.socket) -> None:
+        asked.set()
+        connection.recv(1)
+        server.is_over.wait()
+
+    with RawServer(is_silent) as server:
+        table = f'[[destinations]]\nname = "box"\nkind = "comfyui-mcp"\nurl = "{server.url}"\n'
+        (scene.tmp_path / "lorawatch.toml").write_text(scene.config(tables=table))
+        with Terminal(scene.tmp_path, "doctor") as terminal:
+            assert asked.wait(PATIENCE_SECONDS)
+            terminal.press("\x03")
+            assert terminal.wait() == 130
+            assert "Traceback" not in terminal.text
 
 
 def test_ctrl_c_ends_the_daemon_with_0(scene: Scene) -> None:

@@ -13,7 +13,7 @@ from lorawatch.config import WatchConfig
 from lorawatch.doctor import findings, inotify, program, service, watched
 from lorawatch.doctor.findings import Finding, Level, error, fine, warning
 from lorawatch.doctor.history import troubles_of
-from lorawatch.doctor.report import Look, lines_of, summary
+from lorawatch.doctor.report import rows_of, summary
 from lorawatch.doctor.running import Check, run, within
 from lorawatch.doctor.worker import Worker, may
 from lorawatch.domain.errors import DestinationDownError
@@ -77,18 +77,19 @@ def test_a_finding_has_its_fix_below_it_and_a_command_is_never_broken() -> None:
     command = "sudo setfacl -m u:lorawatch:rwx -m d:u:lorawatch:rwx /a/very/long/directory/that/goes/on/and/on"
     finding = error("destination-permissions", "word " * 40, fix=command, subject="comfyui")
     for columns in (0, 40, 80, 200):
-        lines = list(lines_of(finding, Look(columns)))
+        rows = list(rows_of(finding, columns))
+        lines = [row.text for row in rows]
         assert any(line.endswith(f"→ {command}") for line in lines)
         text = [line for line in lines if "→" not in line]
         assert columns == 0 or all(len(line) <= columns for line in text)
         assert "(comfyui)" in " ".join(lines)
-    assert "\x1b[31merror\x1b[0m" in next(lines_of(finding, Look(0, is_coloured=True)))
+        assert rows[0].parts[0].style == "error"
 
 
 def test_the_last_line_counts_what_is_to_be_done() -> None:
     well, odd, bad = fine("a", "x"), warning("b", "y", fix="z"), error("c", "y", fix="z")
-    assert summary([well], Look()).startswith("All is well")
-    assert summary([well, odd, bad, bad], Look()).startswith("2 errors and 1 warning; 1 fine")
+    assert summary([well]).text.startswith("All is well")
+    assert summary([well, odd, bad, bad]).text.startswith("2 errors and 1 warning; 1 fine")
 
 
 def graph(**inputs: object) -> dict[str, Any]:
