@@ -32,6 +32,7 @@ from lorawatch.engine.tickets import Size, Tickets
 from lorawatch.inspection.examination import Examination, Examiner
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
+from lorawatch.transport.files import release_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,9 @@ class ReaderPool:
 
     def _run(self, size: Size) -> None:
         self._reader.examiner.warm_up()
-        while (candidate := self._tickets.take(size)) is not None and not self._reader.stop.is_set():
+        while candidate := self._tickets.take(size, on_idle=release_block):
+            if self._reader.stop.is_set():
+                return
             try:
                 result = self._reader.read(candidate)
             except StoppedError:

@@ -47,6 +47,12 @@ def own_block() -> memoryview:
     return block
 
 
+def release_block() -> None:
+    """Give this thread's block back to the system; the next use makes a new one."""
+    if hasattr(_blocks, "block"):
+        del _blocks.block
+
+
 def version_of(status: os.stat_result) -> Version:
     """Return the version that a source file had when this was taken."""
     return Version(inode=status.st_ino, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)

@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from lorawatch.domain.model import Candidate, Version
 from lorawatch.engine import progress
 from lorawatch.engine.progress import ReadingReport
@@ -45,6 +47,30 @@ def test_the_newest_goes_first_and_a_closed_board_ends_every_reader() -> None:
     assert tickets.take(Size.SMALL) == candidate("second", 1)
     tickets.close()
     assert tickets.take(Size.SMALL) is None
+
+
+def test_a_reader_that_finds_nothing_to_do_for_a_while_is_told_so_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lorawatch.engine.tickets.IDLE_SECONDS", 0.01)
+    tickets, is_idle = Tickets(), threading.Event()
+    told: list[str] = []
+
+    def on_idle() -> None:
+        told.append("idle")
+        is_idle.set()
+
+    taken: list[Candidate | None] = []
+    reader = threading.Thread(target=lambda: taken.append(tickets.take(Size.LARGE, on_idle=on_idle)))
+    reader.start()
+    assert is_idle.wait(5)
+    tickets.put(candidate("small", 1))
+    reader.join(0.05)
+    assert reader.is_alive()
+    tickets.put(candidate("large", SMALL_BYTES))
+    reader.join(5)
+    assert taken == [candidate("large", SMALL_BYTES)]
+    assert told == ["idle"]
 
 
 def test_status_can_tell_how_far_a_large_file_is_before_its_verdict(tmp_path: Path) -> None:
