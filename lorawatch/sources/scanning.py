@@ -102,12 +102,13 @@ def _pages(
         path = entry.path
         if entry.name[0] == ".":
             continue
-        if entry.is_dir(follow_symlinks=False):
-            pending.append(path)
-        if not is_wanted(path, start):
-            continue
         if not entry.is_file(follow_symlinks=False):
-            odd.append(path)
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(path)
+            if is_wanted(path, start):
+                odd.append(path)
+            continue
+        if not is_wanted(path, start):
             continue
         try:
             status = entry.stat(follow_symlinks=False)

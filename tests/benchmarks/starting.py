@@ -121,7 +121,8 @@ def _opened(daemon: Lorawatch, watched: str) -> str:
     daemon.start(tracer=("strace", "-D", "-f", "-e", "trace=open,openat,openat2", "-o", str(trace)))
     daemon.wait_for("daemon.ready")
     daemon.stop()
-    wait_until(lambda: f"{daemon.pid} +++ exited" in _last_line(trace), "strace writes to the end")
+    last_words = [str(daemon.pid), "+++", "exited"]  # the number is padded, so as words
+    wait_until(lambda: _last_line(trace).split()[:3] == last_words, "strace writes to the end")
     return str(trace.read_bytes().count(b'.safetensors"'))
 
 
