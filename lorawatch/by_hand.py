@@ -33,10 +33,11 @@ from lorawatch.looking import Verdict
 class Sent:
     """What became of one delivery."""
 
-    delivery: Delivery
+    delivery: Delivery  # as it is now
     code: str | None  # None: it arrived
     reason: str | None
     evidence: str | None
+    fix: str = ""  # what to do, where its error knows better than its code
 
 
 def deliver(
@@ -90,7 +91,8 @@ def deliver(
             watcher=partial(report, route.name),
         )
         yield from (Sent(each, each.code, each.reason, None) for each in refused)
-        yield from map(_sent, carrier.carry(claimed, touch=lambda: None))
+        for result in carrier.carry(claimed, touch=lambda: None):
+            yield _sent(result, journal)
         if is_up:
             Sidecars(route, journal).tend()
 
@@ -112,7 +114,9 @@ def _plan(connection: Connection, artifact: Artifact, route: Route, name: str | 
     return planned.delivery_id
 
 
-def _sent(result: Arrived | Failed) -> Sent:
+def _sent(result: Arrived | Failed, journal: Database) -> Sent:
     if isinstance(result, Arrived):
         return Sent(result.delivery, None, None, result.receipt.evidence.label)
-    return Sent(result.delivery, result.error.code, result.error.message, None)
+    with journal.read() as connection:
+        (delivery,) = deliveries.get(connection, [result.delivery.delivery_id])
+    return Sent(delivery, result.error.code, result.error.message, None, result.error.fix)

@@ -4,13 +4,14 @@ Used for the console and for MESSAGE in the systemd journal. Every sentence cope
 control character: a file name can neither move the cursor nor forge a line.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from lorawatch import humanize
 from lorawatch.domain import codes
 from lorawatch.event_names import Event
-from lorawatch.event_record import Json, Record
+from lorawatch.event_record import Json, Record, one_line
 from lorawatch.terminal import shortened_path
 
 _PATH_COLUMNS = 60  # of a longer path the first directories are left out; the data has all of it
@@ -73,9 +74,18 @@ class _Data:
 
     def cure(self) -> str:
         """Say what to do: what the error itself advises, else what the table of codes knows."""
-        known = codes.lookup(self.text("code"))
-        advice = self.text("fix") or (known.cure if known else "")
+        advice = self.text("fix") or codes.cure_of(self.text("code"), self._placeholders())
         return "" if advice.startswith("Nothing") else advice
+
+    def _placeholders(self) -> dict[str, str]:
+        """Return what is known of the words that stand for something in a cure."""
+        file, directory = self.text("file"), self.text("directory")
+        number = self._data.get("delivery_id")
+        found = codes.words_for(file) if file else {}
+        if self.text("destination"):  # then both are about that
+            found = {word: text for word, text in found.items() if word not in {"NAME", "DIRECTORY"}}
+        found |= {"DIRECTORY": shlex.quote(directory)} if directory else {}
+        return found | ({"ID": str(number)} if isinstance(number, int) else {})
 
     def words(self, key: str) -> str:
         """Join a list for reading."""
@@ -286,10 +296,3 @@ def _in_brackets(*parts: str) -> str:
 
 def _joined(prose: str) -> str:
     return "; ".join(line.strip() for line in prose.splitlines() if line.strip())
-
-
-def one_line(text: str) -> str:
-    """Return a text whose control characters are shown as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

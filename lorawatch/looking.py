@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lorawatch.config import Config
-from lorawatch.domain.errors import FileRejectedError, SourceError
+from lorawatch.domain.errors import FileRejectedError, FileVanishedError, SourceError
 from lorawatch.domain.model import Candidate, Facts, Finding
 from lorawatch.domain.ports import Stop
 from lorawatch.inspection.examination import Examiner
-from lorawatch.sources.looking import open_version, sight
+from lorawatch.sources.looking import Sighting, open_version, sight
 
 # While one file's bytes are hashed, which leaves the interpreter free, another one's header is understood. Measured
 # on two cores, LoRAs of 20 MB: 1.27 times the time of sha256 alone with one reader, 0.76 times with two.
@@ -62,6 +62,13 @@ def look_at_all(files: Sequence[str], examiner: Examiner, refusal: Refusal) -> G
             stop.set()
 
 
+def _first_sight(path: str) -> Sighting:
+    try:
+        return sight(path, "/")
+    except FileVanishedError as error:
+        raise SourceError("there is no such file", code="file-missing") from error
+
+
 def look_at(file: str, examiner: Examiner, refusal: Refusal, stop: Stop, progress: Progress | None = None) -> Verdict:
     """Read a file whole and say what it is. Raises StoppedError only: every other trouble is in the verdict.
 
@@ -70,7 +77,7 @@ def look_at(file: str, examiner: Examiner, refusal: Refusal, stop: Stop, progres
     path = os.path.abspath(file)
     facts, candidate = Facts(), None
     try:
-        sighting = sight(path, "/")
+        sighting = _first_sight(path)
         candidate = Candidate(os.path.dirname(path), path, sighting.version, sighting.ctime_ns, is_closed=True)
         descriptor = open_version(replace(candidate, root="/"))
         try:

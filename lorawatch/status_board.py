@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lorawatch import humanize
-from lorawatch.event_sentences import one_line
+from lorawatch.event_record import one_line
 from lorawatch.journal.views import DeliveryView, DestinationView, FileView
-from lorawatch.status_plain import IN_COMFYUI, again
-from lorawatch.status_report import ATTENTION_FILES, Snapshot, cure, pace
+from lorawatch.status_plain import IN_COMFYUI, again, with_retry
+from lorawatch.status_report import ATTENTION_FILES, Snapshot, cure, cure_of_delivery, pace
 from lorawatch.status_rows import Part, Rank, Row, cut, entry, flight_row, prose, space, subject_of
 from lorawatch.terminal import cells, sparkline
 
@@ -71,14 +71,15 @@ class _Board:
     def _destination(self, destination: DestinationView) -> Iterator[Row]:
         yield self._heading(destination)
         if destination.state != "up" and destination.reason:
-            yield from self._trouble(destination.reason, destination.code, "  ")
+            advice = cure(destination.code, destination)
+            yield from self._trouble(destination.reason, destination.code, "  ", advice=advice)
         mine = [each for each in self.snapshot.deliveries if each.delivery.destination == destination.name]
         for view in _of(mine, "sending"):
             yield sending_row(view, self.pulse, self.snapshot.now, self.columns)
         yield from self._waiting(_of(mine, "waiting"), destination)
         yield from self._some("planned", _of(mine, "planned"), destination, Rank.WAITING)
         yield from self._failed(_of(mine, "failed"), destination)
-        yield from self._rested(mine)
+        yield from self._rested(mine, destination)
 
     def _heading(self, destination: DestinationView) -> Row:
         style = {"up": "good", "down": "warning"}.get(destination.state, "error")
@@ -96,11 +97,10 @@ class _Board:
         return Row(cut(parts, self.columns), Rank.HEAD)
 
     def _trouble(
-        self, reason: str, code: str | None, indent: str, *, command: str = "", rank: int = Rank.TROUBLE
+        self, reason: str, code: str | None, indent: str, *, advice: str | None, rank: int = Rank.TROUBLE
     ) -> Iterator[Row]:
         """Yield why something is wrong, and what to do."""
         yield from prose(f"{reason} ({code})" if code else reason, "warning", self.columns, rank, indent)
-        advice = " ".join(filter(None, (cure(code), f"Then: {command}" if command else "")))
         if advice and not advice.startswith("Nothing"):
             yield from prose(f"→ {advice}", "", self.columns, Rank.ADVICE, indent)
 
@@ -113,7 +113,8 @@ class _Board:
             same = [view for view in views if view.delivery.code == code]
             yield from self._some("waiting", same, destination, Rank.WAITING)
             if code != destination.code:
-                yield from self._trouble(same[0].delivery.reason or "", code, "    ", rank=Rank.WAITING)
+                reason, advice = same[0].delivery.reason or "", cure_of_delivery(same[0], destination)
+                yield from self._trouble(reason, code, "    ", advice=advice, rank=Rank.WAITING)
 
     def _failed(self, views: list[DeliveryView], destination: DestinationView) -> Iterator[Row]:
         for view in views[:_MOST_OF_A_KIND]:
@@ -126,8 +127,8 @@ class _Board:
                 rank=Rank.TROUBLE,
                 columns=self.columns,
             )
-            command = f"lorawatch retry {view.delivery.delivery_id}"
-            yield from self._trouble(view.delivery.reason or "", view.delivery.code, "    ", command=command)
+            advice = with_retry(cure_of_delivery(view, destination) or "", view.delivery.delivery_id)
+            yield from self._trouble(view.delivery.reason or "", view.delivery.code, "    ", advice=advice)
         yield from self._more("failed", len(views), destination, Rank.TROUBLE)
 
     def _some(self, state: str, views: list[DeliveryView], destination: DestinationView, rank: int) -> Iterator[Row]:
@@ -156,7 +157,7 @@ class _Board:
         if whole > _MOST_OF_A_KIND:
             yield Row((Part(f"    and {whole - _MOST_OF_A_KIND:,} more {state}", "dim"),), rank)
 
-    def _rested(self, mine: list[DeliveryView]) -> Iterator[Row]:
+    def _rested(self, mine: list[DeliveryView], destination: DestinationView) -> Iterator[Row]:
         delivered = _of(mine, "delivered")
         unlisted = [view for view in delivered[_MOST_DELIVERED:] if view.comfyui == "not-listed"]
         for view in delivered[:_MOST_DELIVERED] + unlisted[:_MOST_OF_A_KIND]:
@@ -168,7 +169,8 @@ class _Board:
             mark, style, rank = ("✓", "good", Rank.RESTED) if is_listed else ("!", "warning", Rank.TROUBLE)
             yield entry(mark, style, "delivered", _name_of(view), about, rank=rank, columns=self.columns)
             if not is_listed:
-                yield from self._trouble(view.comfyui_reason or "", view.comfyui_code, "    ")
+                advice = cure(view.comfyui_code, destination, path=view.delivery.artifact.path)
+                yield from self._trouble(view.comfyui_reason or "", view.comfyui_code, "    ", advice=advice)
 
     def _files(self) -> Iterator[Row]:
         for state in ("settling", *ATTENTION_FILES, "skipped"):
@@ -187,7 +189,8 @@ class _Board:
         if is_wrong:
             mark, style = ("✗", "error") if file.state == "rejected" else ("!", "warning")
             yield entry(mark, style, file.state, name, [os.path.dirname(file.path)], rank=rank, columns=columns)
-            yield from self._trouble(file.reason or "", file.code, "    ")
+            advice = cure(file.code, path=file.path)
+            yield from self._trouble(file.reason or "", file.code, "    ", advice=advice)
         elif file.read_bytes is not None:
             yield reading_row(file, self.pulse, columns)
         else:

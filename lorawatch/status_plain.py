@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 from lorawatch import humanize
-from lorawatch.journal.views import DeliveryView, FileView
-from lorawatch.status_report import ATTENTION_FILES, Snapshot, cure, pace, seconds_left
+from lorawatch.journal.views import DeliveryView, DestinationView, FileView
+from lorawatch.status_report import ATTENTION_FILES, Snapshot, cure, cure_of_delivery, pace, seconds_left
 
 IN_COMFYUI = {
     "listed": "listed in ComfyUI",
@@ -28,12 +28,13 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for each in snapshot.destinations:
         trouble = f": {each.reason}" if each.state != "up" and each.reason else ""
         yield f"{each.name} ({each.kind}) is {each.state}{trouble}"
-        if each.state != "up" and (advice := cure(each.code)):
+        if each.state != "up" and (advice := cure(each.code, each)):
             yield f"    what to do: {advice}"
     said = {(each.name, each.code) for each in snapshot.destinations}
+    by_name = {each.name: each for each in snapshot.destinations}
     for view in snapshot.deliveries:
         yield f"  {sentence(view, snapshot.now, is_running=snapshot.is_running)}"
-        yield from _advice(view, said)
+        yield from _advice(view, by_name.get(view.delivery.destination), said)
     for file in snapshot.files:
         if file.state in _TOLD_FILES:
             yield from _file(file)
@@ -90,24 +91,33 @@ def again(at: float, now: float, *, is_running: bool = True) -> str:
     return f"again in {humanize.duration(math.ceil(at - now))}" if at > now else "again now"
 
 
-def _advice(view: DeliveryView, said: set[tuple[str, str | None]]) -> Iterator[str]:
+def _advice(
+    view: DeliveryView, destination: DestinationView | None, said: set[tuple[str, str | None]]
+) -> Iterator[str]:
     """Say what to do; what many wait for is said once for each destination."""
-    delivery, advice = view.delivery, cure(view.delivery.code)
+    delivery, advice = view.delivery, cure_of_delivery(view, destination)
     if delivery.state.value == "failed":
-        yield f"    what to do: {f'{advice} Then: ' if advice else ''}lorawatch retry {delivery.delivery_id}"
+        yield f"    what to do: {with_retry(advice or '', delivery.delivery_id)}"
     elif delivery.state.value == "waiting" and advice and (delivery.destination, delivery.code) not in said:
         said.add((delivery.destination, delivery.code))
         yield f"    what to do: {advice}"
     if view.comfyui == "not-listed" and view.comfyui_reason:
-        known = cure(view.comfyui_code)
+        known = cure(view.comfyui_code, destination, path=delivery.artifact.path)
         yield f"    {view.comfyui_reason}{f'. What to do: {known}' if known else ''}"
     elif view.comfyui == "unknown" and view.comfyui_reason:
         yield f"    ComfyUI: {view.comfyui_reason}"
 
 
+def with_retry(advice: str, number: int) -> str:
+    """Return what to do about a delivery that has failed: it goes on by itself only when somebody says so."""
+    if "lorawatch retry" in advice:
+        return advice
+    return f"{advice} Then: lorawatch retry {number}".lstrip()
+
+
 def _file(file: FileView) -> Iterator[str]:
     code = f" ({file.code})" if file.code and file.reason else ""
     yield f"  {file.state:<11} {file.path}: {file.reason or file.code or 'it is looked at'}{code}"
-    advice = cure(file.code)
+    advice = cure(file.code, path=file.path)
     if file.state in ATTENTION_FILES and advice:
         yield f"    what to do: {advice}"

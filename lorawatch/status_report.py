@@ -3,11 +3,12 @@
 Behind `status`: the one document for scripts, and what status_plain.py and status_board.py put into words.
 """
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lorawatch.domain.codes import lookup
+from lorawatch.domain.codes import cure_of, words_for
 from lorawatch.domain.errors import JournalError
 from lorawatch.domain.pairing import pair_id_of
 from lorawatch.journal import views
@@ -18,6 +19,7 @@ from lorawatch.journal.views import CarriedView, DeliveryView, DestinationView, 
 ATTENTION_FILES = ("rejected", "unreadable", "incomplete")
 # The throughput that a view begins with: what arrived in this time before it.
 RECENT_SECONDS = 60.0
+_PLACES = {"directory": "DIRECTORY", "comfyui-mcp": "URL"}  # what a destination's location is, in a cure
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +89,17 @@ def document(snapshot: Snapshot) -> dict[str, object]:
     """Return it for scripts. Keys are only ever added."""
     if not snapshot.has_journal:
         return {"running": False, "deliveries": [], "files": [], "destinations": [], "counts": {}}
+    by_name = {each.name: each for each in snapshot.destinations}
     return {
         "running": snapshot.is_running,
-        "deliveries": [_delivery(view, snapshot.now) for view in snapshot.deliveries],
+        "deliveries": [_delivery(view, snapshot.now, by_name) for view in snapshot.deliveries],
         "files": [
             {
                 "file": each.path,
                 "state": each.state,
                 "code": each.code,
                 "reason": each.reason,
-                "fix": cure(each.code),
+                "fix": cure(each.code, path=each.path),
                 "size_bytes": each.size_bytes,
                 "read_bytes": each.read_bytes,
             }
@@ -109,7 +112,7 @@ def document(snapshot: Snapshot) -> dict[str, object]:
                 "state": each.state,
                 "code": each.code,
                 "reason": each.reason,
-                "fix": None if each.state == "up" else cure(each.code),
+                "fix": None if each.state == "up" else cure(each.code, each),
                 "next_probe_at": each.next_probe_at,
                 "counts": dict(snapshot.destination_counts.get(each.name, {})),
             }
@@ -120,7 +123,7 @@ def document(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def _delivery(view: DeliveryView, now: float) -> dict[str, object]:
+def _delivery(view: DeliveryView, now: float, destinations: Mapping[str, DestinationView]) -> dict[str, object]:
     delivery = view.delivery
     speed = pace(view, now)
     return {
@@ -136,7 +139,7 @@ def _delivery(view: DeliveryView, now: float) -> dict[str, object]:
         "attempt": delivery.attempt,
         "code": delivery.code,
         "reason": delivery.reason,
-        "fix": cure(delivery.code),
+        "fix": cure_of_delivery(view, destinations.get(delivery.destination)),
         "next_attempt_at": delivery.next_attempt_at,
         "sha256": delivery.artifact.sha256,
         "pair_id": pair_id_of(delivery.artifact),
@@ -148,10 +151,23 @@ def _delivery(view: DeliveryView, now: float) -> dict[str, object]:
     }
 
 
-def cure(code: str | None) -> str | None:
-    """Return what to do about a code."""
-    known = lookup(code or "")
-    return known.cure if known else None
+def cure(
+    code: str | None, destination: DestinationView | None = None, *, path: str = "", number: int | None = None
+) -> str | None:
+    """Return what to do about a code, with what is known of it in place of DIRECTORY, URL, FILE and ID."""
+    words = {} if number is None else {"ID": str(number)}
+    words |= words_for(path) if path else {}
+    if destination is not None:
+        words.pop("NAME", None)
+        words["<NAME>"] = destination.name.replace("-", "_").upper()
+        words |= {_PLACES[destination.kind]: shlex.quote(destination.location)} if destination.kind in _PLACES else {}
+    return cure_of(code or "", words) or None
+
+
+def cure_of_delivery(view: DeliveryView, destination: DestinationView | None) -> str | None:
+    """Return what to do about a delivery that waits or has failed."""
+    delivery = view.delivery
+    return cure(delivery.code, destination, path=delivery.artifact.path, number=delivery.delivery_id)
 
 
 def pace(view: DeliveryView, now: float) -> float | None:

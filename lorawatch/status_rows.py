@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from lorawatch import humanize
-from lorawatch.event_record import decodable
-from lorawatch.event_sentences import one_line
+from lorawatch.event_record import decodable, one_line
 from lorawatch.terminal import cells, filled_columns, padded, shortened
 
 _LABEL_COLUMNS = 10

@@ -125,7 +125,7 @@ def _facts(facts: "Facts") -> list[str]:
 
 def _sentences(verdict: "Verdict") -> str:
     from lorawatch import humanize
-    from lorawatch.domain.codes import lookup
+    from lorawatch.domain.codes import cure_of, words_for
 
     facts = verdict.facts
     mark = "accepted" if verdict.is_accepted else f"not delivered ({verdict.code})"
@@ -140,7 +140,6 @@ def _sentences(verdict: "Verdict") -> str:
         lines.append(f"  {options.name(verdict.reason)}")
     for finding in facts.findings:
         lines.append(f"  {finding.code}: {options.name(finding.detail)}")
-        known = lookup(finding.code)
-        if known is not None:
-            lines.append(f"    what to do: {known.cure}")
+        if advice := cure_of(finding.code, words_for(os.path.abspath(verdict.file))):
+            lines.append(f"    what to do: {options.name(advice)}")
     return "\n".join(lines)

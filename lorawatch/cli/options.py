@@ -167,8 +167,7 @@ def printable(text: str) -> str:
 
 def name(text: str) -> str:
     """Return a name, or anything else that is to stay on one line, as text that any stream takes."""
-    from lorawatch.event_record import decodable
-    from lorawatch.event_sentences import one_line
+    from lorawatch.event_record import decodable, one_line
 
     return one_line(decodable(text))
 

@@ -10,7 +10,7 @@ import typer
 from lorawatch.cli import EXIT_ATTENTION, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lorawatch.by_hand import Sent
     from lorawatch.cli.bars import Bars
@@ -111,11 +111,13 @@ class _Flight:
         self._now = None
 
     def rows(self, columns: int) -> "Sequence[Row]":
-        from lorawatch.status_rows import flight_row
+        from lorawatch.status_rows import Rank, entry, flight_row
 
         if self._now is None:
             return []
         label, subject, size_bytes, begun_at = self._now
+        if not size_bytes:  # not known yet
+            return [entry("↑", "good", label, subject, [], rank=Rank.FLIGHT, columns=columns)]
         seconds = time.monotonic() - begun_at
         pace = self.done_bytes / seconds if self.done_bytes and seconds > 0.5 else None
         return [flight_row(label, subject, self.done_bytes, size_bytes, pace, columns=columns)]
@@ -206,7 +208,7 @@ class _Sender:
             done.append(result.delivery.destination)
         for route in self._routes:
             if route.name not in done:
-                self._shown.say(f"{options.name(file)} → {route.name}: was not begun", err=True)
+                self._shown.say(f"{options.name(file)} → {route.name}: was not begun; send it again", err=True)
         return is_fine and len(done) == len(self._routes)
 
     def _say(self, file: str, sent: "Sent", size_bytes: int) -> bool:
@@ -226,8 +228,23 @@ class _Sender:
             )
             return False
         self._shown.say(f"{where}: not delivered ({sent.code}): {options.name(sent.reason or '')}", err=True)
-        self._shown.say(f"  {self._who()} it; by hand: lorawatch retry {delivery.delivery_id}", err=True)
+        for line in self._what_next(sent):
+            self._shown.say(f"  {options.printable(line)}", err=True)
         return False
+
+    def _what_next(self, sent: "Sent") -> "Iterator[str]":
+        """Yield what to do about a delivery that did not arrive, and who tries it again."""
+        from lorawatch.domain.model import DeliveryState
+        from lorawatch.status_report import cure
+
+        delivery = sent.delivery
+        if advice := sent.fix or cure(sent.code, path=delivery.artifact.path, number=delivery.delivery_id):
+            yield f"what to do: {advice}"
+        again = f"lorawatch retry {delivery.delivery_id}"
+        if delivery.state is DeliveryState.WAITING:
+            yield f"{self._who()} it; by hand: {again}"
+        elif again not in (advice or ""):
+            yield f"it is not tried again by itself; then: {again}"
 
     def _who(self) -> str:
         from lorawatch.journal.lock import is_locked

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lorawatch.comfyui.client import ComfyUI
 from lorawatch.doctor.findings import Finding, Level, error, fine, of_error, warning
-from lorawatch.doctor.findings import cure_of as cure
 from lorawatch.doctor.history import troubles_of
+from lorawatch.domain.codes import cure_of as cure
 from lorawatch.domain.errors import ComfyUIError
 from lorawatch.domain.planning import MODEL_EXTENSIONS
 

@@ -5,12 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lorawatch.domain.codes import lookup
+from lorawatch.domain.codes import cure_of
 from lorawatch.domain.errors import LorawatchError
 
 _SAME_PART = 0.6  # so many of the words in common is the same advice
-# The words in the cures of the codes that stand for what a check knows: DIRECTORY, URL, ….
-_PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")
 
 
 class Level(StrEnum):
@@ -85,15 +83,6 @@ def of_error(
 
 def _words_of(text: str) -> set[str]:
     return set(re.findall(r"[a-z_]{2,}", text.lower()))
-
-
-def cure_of(code: str, words: Mapping[str, str] | None = None) -> str:
-    """Return the cure of a code, with what is known put in for its placeholders."""
-    known, given = lookup(code), words or {}
-    if known is None:
-        return ""
-    cure = known.cure.replace("u:lorawatch:", f"u:{given.get('USER', 'lorawatch')}:")
-    return _PLACEHOLDER.sub(lambda match: given.get(match[0], match[0]), cure)
 
 
 def together(fixes: Iterable[str]) -> str:

@@ -14,7 +14,8 @@ from lorawatch.destinations.comfyui_mcp.failures import destination_error
 from lorawatch.destinations.comfyui_mcp.listing import Entry, entry_named, remote_file
 from lorawatch.destinations.registry import location_of
 from lorawatch.doctor import records
-from lorawatch.doctor.findings import Finding, cure_of, error, fine, of_error, together, warning
+from lorawatch.doctor.findings import Finding, error, fine, of_error, together, warning
+from lorawatch.domain.codes import cure_of
 from lorawatch.domain.errors import ConfigurationError
 from lorawatch.finding import servers
 from lorawatch.journal import checkup
@@ -66,7 +67,7 @@ def client_of(config: ComfyUIMcpDestinationConfig | AIToolkitSourceConfig) -> Ht
 
 def words_of(config: ComfyUIMcpDestinationConfig | AIToolkitSourceConfig) -> Mapping[str, str]:
     """Return what stands for the placeholders of the codes."""
-    return {"URL": config.url, "NAME": config.name.replace("-", "_").upper()}
+    return {"URL": config.url, "<NAME>": config.name.replace("-", "_").upper()}
 
 
 def _not_usable(config: ComfyUIMcpDestinationConfig, raised: CallError) -> Finding:

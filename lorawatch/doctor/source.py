@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from lorawatch import humanize
 from lorawatch.config import AIToolkitSourceConfig
-from lorawatch.doctor.findings import Finding, cure_of, error, fine, of_error, together
+from lorawatch.doctor.findings import Finding, error, fine, of_error, together
 from lorawatch.doctor.server import client_of, words_of
+from lorawatch.domain.codes import cure_of
 from lorawatch.domain.errors import ConfigurationError
 from lorawatch.finding import servers
 from lorawatch.sources.aitoolkit_api import AIToolkitApi

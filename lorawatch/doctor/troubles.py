@@ -1,6 +1,5 @@
 """What went wrong already, from the journal: each reason once, with its cure. Pure, but for the question itself."""
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -9,7 +8,8 @@ from lorawatch import humanize
 from lorawatch.config import DestinationConfig
 from lorawatch.destinations.registry import location_of
 from lorawatch.doctor import records
-from lorawatch.doctor.findings import Finding, Level, cure_of, fine, together, warning
+from lorawatch.doctor.findings import Finding, Level, fine, together, warning
+from lorawatch.domain.codes import cure_of, words_for
 from lorawatch.journal import checkup
 from lorawatch.journal.checkup import Trouble
 
@@ -56,7 +56,7 @@ def parked(destinations: Sequence[DestinationConfig], state_directory: str) -> I
         answer = records.ask(state_directory, question)
         if answer is not None:
             code, reason = answer
-            words = {"NAME": each.name.replace("-", "_").upper()}
+            words = {"<NAME>": each.name.replace("-", "_").upper()}
             fix = together(["once it works again: lorawatch retry --all", cure_of(code, words)])
             yield warning(
                 "destination-parked", f"nothing is sent to it any more: {reason}", fix=fix, subject=each.name, code=code
@@ -71,9 +71,9 @@ def _words(destination: DestinationConfig) -> dict[str, str]:
 
 
 def _finding(trouble: Trouble, about: Mapping[str, str]) -> Finding:
-    path = shlex.quote(trouble.path)
-    words = {"DIRECTORY": shlex.quote(os.path.dirname(trouble.path)), **about}
-    words |= {"FILE": path, "PATH": path, "ID": "--all", "NAME": path}
+    words = {**words_for(trouble.path), **about, "ID": "--all"}
+    if trouble.what != "file":
+        del words["NAME"]
     if trouble.what == "file":
         what = f"{trouble.path} {_VERBS[trouble.state]}"
         what += f" (and {trouble.count - 1:,} more)" if trouble.count > 1 else ""

@@ -9,8 +9,8 @@ from lorawatch import humanize
 from lorawatch.config import WatchConfig
 from lorawatch.doctor import access
 from lorawatch.doctor.findings import Finding, error, fine, warning
-from lorawatch.doctor.findings import cure_of as cure
 from lorawatch.doctor.worker import Worker
+from lorawatch.domain.codes import cure_of as cure
 from lorawatch.sources.mounts import MountTable
 from lorawatch.sources.rooting import RootMissingError, find_root
 from lorawatch.sources.scanning import NameFilter, scan_tree

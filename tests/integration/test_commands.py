@@ -227,7 +227,7 @@ def test_status_answers_where_each_file_is(scene: Scene) -> None:
     gone = scene.tmp_path / "gone"
     bad = scene.outputs / "bad.safetensors"
     with scene.daemon(tables=scene.second_destination(gone)) as daemon:
-        gone.rmdir()
+        gone.rename(scene.tmp_path / "away")  # it is looked at right now: something hidden may lie in it
         save_in_place(scene.outputs / NAME, small_lora())
         save_in_place(bad, broken("html"))
         daemon.wait_for("delivery.delivered", destination="comfyui")
@@ -395,6 +395,29 @@ def test_send_exits_with_3_for_a_bad_file_and_where_the_destination_is_not_there
     finished = command(scene, "send", str(good))
     assert finished.exit_code == 3
     assert "destination-missing" in finished.stderr
+
+
+def test_what_is_not_there_is_called_that(scene: Scene) -> None:
+    finished = Lorawatch(scene.tmp_path).command("check", "nope.safetensors")
+    assert finished.exit_code == 3
+    assert "file-missing: there is no such file" in finished.stdout
+    assert f"ls {scene.tmp_path}" in finished.stdout
+    finished = command(scene, "send", "nope.safetensors")
+    assert finished.exit_code == 3
+    assert "not sent (file-missing): there is no such file" in finished.stderr
+
+
+def test_send_says_what_to_do_and_whether_it_is_tried_again_by_itself(scene: Scene) -> None:
+    (scene.loras / "sub").write_bytes(b"a file where a directory is needed")
+    save_in_place(scene.tmp_path / NAME, small_lora())
+    finished = command(scene, "send", NAME, config=scene.config(destination='name_template = "sub/{file_name}"'))
+    assert finished.exit_code == 3
+    assert "not tried again by itself; then: lorawatch retry 1" in finished.stderr
+    assert "goes on with it" not in finished.stderr
+    scene.loras.rename(scene.tmp_path / "away")
+    finished = command(scene, "send", NAME)
+    assert f"mkdir -p {scene.loras}" in finished.stderr or "the disk" in finished.stderr
+    assert "the next `lorawatch run` or `lorawatch once` goes on with it; by hand: lorawatch retry 2" in finished.stderr
 
 
 def test_send_beside_a_daemon_takes_nothing_from_what_the_daemon_owes(scene: Scene) -> None:

@@ -79,7 +79,7 @@ def test_a_server_that_refuses_us_is_told_with_the_variable_for_its_token(folder
     with McpServer(folders / "there", token="right") as server:
         (found,) = wrong(to_server(folders, server.url, 'token = "wrong"\n'))
         assert (found.check, found.code) == ("mcp-server", "not-authorized")
-        assert "$LORAWATCH_TOKEN_<RENDER_BOX>" in found.fix
+        assert "$LORAWATCH_TOKEN_RENDER_BOX" in found.fix
         assert "wrong" not in found.detail
 
 

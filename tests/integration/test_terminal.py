@@ -130,6 +130,12 @@ def test_send_shows_a_bar_that_is_gone_afterwards(scene: Scene, slow_server: Mcp
         assert SHOW_CURSOR in terminal.raw
 
 
+def test_a_bar_claims_nothing_before_the_size_is_known(scene: Scene, slow_server: McpServer) -> None:
+    with send(scene, slow_server) as terminal:
+        terminal.wait_for("sending")
+        assert "of 0 B" not in terminal.text
+
+
 def test_ctrl_c_stops_send_cleanly_and_says_what_happens_next(scene: Scene, slow_server: McpServer) -> None:
     with send(scene, slow_server) as terminal:
         assert eventually(lambda: slow_server.count("append") > 4)

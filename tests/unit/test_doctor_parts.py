@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from lorawatch.config import WatchConfig
-from lorawatch.doctor import findings, inotify, program, service, watched
+from lorawatch.doctor import inotify, program, service, watched
 from lorawatch.doctor.findings import Finding, Level, error, fine, warning
 from lorawatch.doctor.history import troubles_of
 from lorawatch.doctor.report import rows_of, summary
 from lorawatch.doctor.running import Check, run, within
 from lorawatch.doctor.worker import Worker, may
+from lorawatch.domain.codes import cure_of
 from lorawatch.domain.errors import DestinationDownError
 from lorawatch.service_unit import places
 from lorawatch.sources.mounts import MountTable
@@ -67,10 +68,11 @@ def test_a_check_that_fails_is_a_finding_too() -> None:
 
 
 def test_a_cure_names_what_is_meant_instead_of_its_placeholder() -> None:
-    cure = findings.cure_of("destination-missing", {"DIRECTORY": "'/a b'"})
+    cure = cure_of("destination-missing", {"DIRECTORY": "'/a b'"})
     assert "mkdir -p '/a b'" in cure
     assert "DIRECTORY" not in cure
-    assert findings.cure_of("no-such-code") == ""
+    assert cure_of("no-such-code") == ""
+    assert "`$LORAWATCH_TOKEN_RENDER_BOX`" in cure_of("not-authorized", {"<NAME>": "RENDER_BOX"})
 
 
 def test_a_finding_has_its_fix_below_it_and_a_command_is_never_broken() -> None:

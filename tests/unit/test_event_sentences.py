@@ -148,3 +148,11 @@ def test_a_comfyui_that_is_down_holds_nothing_up() -> None:
     told = said(Event.COMFYUI_DOWN, url="http://x", code="comfyui-unreachable", reason="GET http://x: refused", fix="y")
     assert told.startswith("down ComfyUI: GET http://x: refused (comfyui-unreachable). Deliveries go on")
     assert told.endswith(". To do: y")
+
+
+def test_what_to_do_names_the_file_and_the_delivery() -> None:
+    file = "/out/it is.safetensors"
+    assert "`file '/out/it is.safetensors'`" in said(Event.FILE_REJECTED, file=file, code="not-safetensors")
+    given: dict[str, Json] = {"file": file, "destination": "a", "delivery_id": 7}
+    assert "`lorawatch retry 7`" in said(Event.DELIVERY_FAILED, **given, code="gave-up")
+    assert "send '/out/it is.safetensors' --as NAME" in said(Event.DELIVERY_FAILED, **given, code="name-refused")

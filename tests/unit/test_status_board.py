@@ -39,7 +39,8 @@ def test_eighty_columns_show_a_bar_a_rate_and_the_time_left() -> None:
 def test_each_trouble_stands_with_its_reason_its_code_and_its_cure() -> None:
     said = " ".join(text(rows(eventful(), 100)).split())
     for words in (
-        "Connection refused (connection-failed)", "curl -v URL", "are needed (low-disk-space)", "df -h",
+        "Connection refused (connection-failed)", "curl -v http://192.168.0.152:8189", "are needed (low-disk-space)",
+        "df -h /comfyui/models/loras",
         "(name-refused)", "lorawatch retry 15", "(html-page)", "asked again in 38 s", "12 s ago · sha256",
     ):  # fmt: skip
         assert words in said, words

@@ -56,8 +56,24 @@ def test_what_many_wait_for_is_explained_once() -> None:
 
 def test_every_kind_of_trouble_comes_with_what_to_do() -> None:
     said = "\n".join(lines(eventful()))
-    for words in ("curl -v URL", "df -h DIRECTORY", "lorawatch retry 15", "curl -fL"):
+    for words in ("curl -v http://192.168.0.152:8189", "df -h /comfyui/models/loras", "lorawatch retry 15", "curl -fL"):
         assert words in said
+
+
+def test_what_to_do_is_a_command_to_copy_and_is_said_once() -> None:
+    place = DestinationView("comfyui", "directory", "/my loras", "up", None, None, None)
+    gave_up = view(delivery(DeliveryState.FAILED, path="/out/a b", code="gave-up", reason="x"))
+    refused = view(delivery(DeliveryState.FAILED, 8, path="/out/a b", code="name-refused", reason="x"))
+    unreadable = FileView("/out/it's", "unreadable", "permission-denied", "r")
+    said = "\n".join(
+        lines(Snapshot("/s", NOW, deliveries=[gave_up, refused], files=[unreadable], destinations=[place]))
+    )
+    assert said.count("lorawatch retry 7") == 1
+    assert "send '/out/a b' --as NAME" in said
+    assert "Then: lorawatch retry 8" in said
+    assert """namei -l '/out/it'"'"'s'""" in said
+    full = view(delivery(DeliveryState.WAITING, code="disk-full", reason="r", next_attempt_at=NOW))
+    assert "df -h '/my loras'" in "\n".join(lines(Snapshot("/s", NOW, deliveries=[full], destinations=[place])))
 
 
 def test_the_document_holds_rates_and_cures_and_times() -> None:

@@ -129,6 +129,11 @@ FILE_CODES = (
         'Set `enabled = true` at a destination, or `existing = "deliver"` below [watch]; or `lorawatch send FILE`.',
     ),
     Code(
+        "file-missing",
+        "There is no file at this path.",
+        "See what is there: `ls DIRECTORY`. A relative path begins in the current directory.",
+    ),
+    Code(
         "rejected",
         "The file cannot be delivered as it is.",
         "See what is wrong with `lorawatch check FILE`; it is looked at again as soon as it changes.",
