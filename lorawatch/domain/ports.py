@@ -23,9 +23,11 @@ class Stop(Protocol):
         """Wait until the work is to end, at most `timeout` seconds; return whether it is."""
 
 
-# (directory, [(name, inode, size in bytes, mtime in ns, ctime in ns)]) → the names that need no further look. It is
-# asked for a few hundred files at a time, so that a hundred thousand known ones never become objects.
-Settled = Callable[[str, Sequence[tuple[str, int, int, int, int]]], Collection[str]]
+# A version of a file in a directory: (name as the system has it, inode, size in bytes, mtime in ns).
+Entry = tuple[bytes, int, int, int]
+# (directory, entries) → those of them that need a look. It is asked for a few hundred files at a time, so that a
+# hundred thousand known ones never become objects.
+Unsettled = Callable[[str, Collection[Entry]], Collection[Entry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ class Source(Protocol):
     def supervise(self) -> WatchState:
         """Check the root and the watch, and mend what can be mended. Cheap; called about once a second."""
 
-    def scan(self, below: str | None = None, *, settled: Settled | None = None) -> Iterator[Candidate]:
+    def scan(self, below: str | None = None, *, unsettled: Unsettled | None = None) -> Iterator[Candidate]:
         """Yield every file below a directory (default: the root) whose name may be a LoRA's, with its version.
 
-        Regular files that `settled` names are left out, and so are hidden names. A directory that cannot be read is
-        reported through `unreadable`, not raised.
+        Regular files that `unsettled` does not return are left out, and so are hidden names. A directory that
+        cannot be read is reported through `unreadable`, not raised.
         """
 
     def unreadable(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from itertools import chain, islice
 
 from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate
-from lorawatch.domain.ports import Source
+from lorawatch.domain.ports import Entry, Source
 from lorawatch.engine.recording import Recorded, plan_route
 from lorawatch.engine.settings import IntakeSettings, Route
 from lorawatch.journal import files, places, upkeep
@@ -104,14 +104,14 @@ class Surveyor:
         with self.journal.read() as connection:
             lasting = files.Settled(connection, verdict_key=self.settings.verdict_key)
 
-        def settled(directory: str, sightings: Sequence[tuple[str, int, int, int, int]]) -> Collection[str]:
+        def unsettled(directory: str, entries: Collection[Entry]) -> Collection[Entry]:
             self.touch()
             with self.journal.read():  # for its words, should it fail
-                names = lasting.names(directory, sightings)
-            survey.file_count += len(names)
-            return names
+                left = lasting.left_of(directory, entries)
+            survey.file_count += len(entries) - len(left)
+            return left
 
-        candidates = iter(self.source.scan(below, settled=None if is_all_needed else settled))
+        candidates = iter(self.source.scan(below, unsettled=None if is_all_needed else unsettled))
         while page := list(islice(candidates, PAGE)):
             self.touch()
             survey.file_count += len(page)

@@ -1,14 +1,13 @@
 """Named queries on files and artifacts: what is known of each path. Called by intake, inside its transactions."""
 
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lorawatch.domain.model import Artifact, Facts, Version
+from lorawatch.domain.ports import Entry
 from lorawatch.journal.rows import (
     ARTIFACT_COLUMNS,
-    SIGNED_END,
     Connection,
     artifact_from,
     facts_to_text,
@@ -24,7 +23,6 @@ _HAS_COME_BACK = """
 """
 
 
-_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # those of os.fsencode
 MOST_FETCHED = 4000  # of one directory: a megabyte, whatever the directory holds
 
 
@@ -91,27 +89,23 @@ class Settled:
         self._connection = connection
         self._verdict_key = verdict_key
         self._directory: str | None = None
-        self._known: set[tuple[bytes, int, int, int]] | None = None
+        self._known: set[Entry] | None = None
 
-    def names(self, directory: str, sightings: Sequence[tuple[str, int, int, int, int]]) -> set[str]:
-        """Return the settled names of (name, inode, size, mtime, ctime) in a directory; a few hundred at a time."""
+    def left_of(self, directory: str, entries: Collection[Entry]) -> Collection[Entry]:
+        """Return those of a directory's entries, a few hundred at a time, that are not settled."""
         if directory != self._directory:
             self._directory = directory
             rows = self._rows(directory, f"LIMIT {MOST_FETCHED + 1}")
             self._known = set(rows) if len(rows) <= MOST_FETCHED else None
         known = self._known
         if known is None:
-            names = [os.fsencode(sighting[0]) for sighting in sightings]
+            names = [name for name, *_ in entries]
             known = set(self._rows(directory, f"AND name IN ({','.join('?' * len(names))})", *names))
-        # In this loop a call of a Python function would be felt: it runs a hundred thousand times at a start.
-        return {
-            name
-            for name, inode, size_bytes, mtime_ns, _ in sightings
-            if (name.encode(_ENCODING, _ERRORS), inode if inode < SIGNED_END else signed(inode), size_bytes, mtime_ns)
-            in known
-        }
+        if known.issuperset(entries):  # without a line of Python for each: it is asked for all files at a start
+            return ()
+        return [entry for entry in entries if (entry[0], signed(entry[1]), *entry[2:]) not in known]
 
-    def _rows(self, directory: str, condition: str, *names: bytes) -> list[tuple[bytes, int, int, int]]:
+    def _rows(self, directory: str, condition: str, *names: bytes) -> list[Entry]:
         return self._connection.execute(
             "SELECT name, inode, size_bytes, mtime_ns FROM file WHERE directory = ?"
             f" AND (state = 'ignored' OR (state = 'accepted' AND NOT {_HAS_COME_BACK})"

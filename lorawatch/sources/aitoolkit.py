@@ -8,7 +8,7 @@ the same size, on a server that tells nothing else, cannot be noticed.
 from collections.abc import Callable, Iterator, Sequence
 
 from lorawatch.domain.model import Candidate
-from lorawatch.domain.ports import Hint, Observation, Settled, WatchState
+from lorawatch.domain.ports import Hint, Observation, Unsettled, WatchState
 from lorawatch.sources.fetching import Fetcher
 from lorawatch.sources.folder import FolderSource
 
@@ -41,9 +41,9 @@ class AIToolkitSource:
         code, reason = trouble
         return WatchState(state.is_present, code, reason, is_rescan_needed=state.is_rescan_needed)
 
-    def scan(self, below: str | None = None, *, settled: Settled | None = None) -> Iterator[Candidate]:
+    def scan(self, below: str | None = None, *, unsettled: Unsettled | None = None) -> Iterator[Candidate]:
         """Yield what has been fetched."""
-        return self._folder.scan(below, settled=settled)
+        return self._folder.scan(below, unsettled=unsettled)
 
     def unreadable(self) -> dict[str, str]:
         """Return the directories of the spool that could not be read."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lorawatch.domain.errors import FileRejectedError, FileVanishedError
 from lorawatch.domain.model import Candidate
-from lorawatch.domain.ports import Hint, Observation, Settled, WatchState
+from lorawatch.domain.ports import Hint, Observation, Unsettled, WatchState
 from lorawatch.inspection.wholeness import Wholeness, wholeness
 from lorawatch.sources.looking import open_version, require_version, sight
 from lorawatch.sources.mounts import Mount, MountTable
@@ -96,7 +96,7 @@ class FolderSource:
             return self._state(is_rescan_needed=True, is_replaced=is_replaced)
         return self._state(is_rescan_needed=self._retry_watch())
 
-    def scan(self, below: str | None = None, *, settled: Settled | None = None) -> Iterator[Candidate]:
+    def scan(self, below: str | None = None, *, unsettled: Unsettled | None = None) -> Iterator[Candidate]:
         """Yield every file below a directory (default: the root) whose name may be a LoRA's, with its version.
 
         What only has such a name, and a link that cannot be followed, is yielded too: `observe` rejects it.
@@ -107,7 +107,9 @@ class FolderSource:
             path: reason for path, reason in self._unreadable.items() if path != top and not path.startswith(start)
         }
         if top == self.root or (self._may_hold(top) and not os.path.islink(top)):
-            yield from scan_tree(top, root=self.root, wanted=self._wanted, unreadable=self._unreadable, settled=settled)
+            yield from scan_tree(
+                top, root=self.root, wanted=self._wanted, unreadable=self._unreadable, unsettled=unsettled
+            )
 
     def unreadable(self) -> dict[str, str]:
         """Return the directories that the last scan could not read, each with the reason."""

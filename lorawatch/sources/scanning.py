@@ -6,13 +6,13 @@ It never opens a file, never follows a link to a directory, and holds one direct
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pathspec
 
 from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate, Version
-from lorawatch.domain.ports import Settled
+from lorawatch.domain.ports import Entry, Unsettled
 from lorawatch.sources.looking import sight, version_of
 
 # "**/*.safetensors" and "*.safetensors": any name that ends so.
@@ -20,15 +20,13 @@ _ANY_WITH_SUFFIX = re.compile(r"(?:\*\*/)?\*(?P<suffix>\.[^*?\[\]\\/!]*[^*?\[\]\
 _NAMED_GROUP = re.compile(r"\(\?P<\w+>")
 
 PAGE = 250  # entries held at once, however many a directory has
-_Entry = tuple[
-    str, int, int, int, int
-]  # name, inode, size, mtime and ctime in ns; a stat_result is four times as large
+_Page = dict[Entry, int]  # with the ctime in ns of each; a stat_result is four times as large
 
 
 class NameFilter:
     """The include and exclude patterns, with the rules of .gitignore, made ready for a hundred thousand names."""
 
-    __slots__ = ("_excluded", "_included", "_suffixes")
+    __slots__ = ("_excluded", "_included", "_suffixes", "endings")
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str] = ()) -> None:
         simple = [_ANY_WITH_SUFFIX.fullmatch(pattern) for pattern in include]
@@ -36,6 +34,9 @@ class NameFilter:
         self._suffixes = suffixes if len(suffixes) == len(simple) else None
         self._included = _translate(include)
         self._excluded = _translate(exclude) if exclude else None
+        # With nothing but suffixes to compare, whoever scans need not ask for each name.
+        is_simple = self._suffixes is not None and not exclude
+        self.endings = tuple(map(os.fsencode, suffixes)) if is_simple else None
 
     def wants(self, path: str, start: int) -> bool:
         """Return whether a path is wanted; what counts of it begins at `start`, behind the root and its slash."""
@@ -67,7 +68,7 @@ def scan_tree(
     root: str,
     wanted: NameFilter,
     unreadable: dict[str, str],
-    settled: Settled | None = None,
+    unsettled: Unsettled | None = None,
 ) -> Iterator[Candidate]:
     """Yield what has a wanted name below a directory; note in `unreadable` where that cannot be told, and why."""
     pending = [directory]
@@ -75,9 +76,9 @@ def scan_tree(
         current = pending.pop()
         try:
             odd: list[str] = []
-            with os.scandir(current) as entries:
-                for page in _pages(entries, pending, odd, root, wanted.wants):
-                    yield from _candidates(current, page, root, settled)
+            with os.scandir(os.fsencode(current)) as entries:
+                for page in _pages(entries, pending, odd, root, wanted):
+                    yield from _candidates(current, page, root, unsettled)
             yield from filter(None, (_odd_candidate(path, root) for path in odd))
         except OSError as error:
             # A directory that is gone holds nothing; a root that is gone says nothing about its files.
@@ -86,50 +87,46 @@ def scan_tree(
 
 
 def _pages(
-    entries: Iterator[os.DirEntry[str]],
-    pending: list[str],
-    odd: list[str],
-    root: str,
-    is_wanted: Callable[[str, int], bool],
-) -> Iterator[list[_Entry]]:
+    entries: Iterator[os.DirEntry[bytes]], pending: list[str], odd: list[str], root: str, wanted: NameFilter
+) -> Iterator[_Page]:
     """Yield the wanted files of one directory a page at a time; its sub-directories go to `pending`, the rest to `odd`.
 
     This is the loop that runs a hundred thousand times: no call in it that could be outside. Raises OSError.
     """
-    start = len(os.path.join(root, ""))
-    page: list[_Entry] = []
+    start, endings = len(os.path.join(root, "")), wanted.endings
+    page: _Page = {}
     for entry in entries:
-        path = entry.path
-        if entry.name[0] == ".":
+        name = entry.name
+        if name.startswith(b"."):
             continue
         if not entry.is_file(follow_symlinks=False):
+            path = os.fsdecode(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)
-            if is_wanted(path, start):
+            if wanted.wants(path, start):
                 odd.append(path)
             continue
-        if not is_wanted(path, start):
+        if not (name.endswith(endings) if endings else wanted.wants(os.fsdecode(entry.path), start)):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed since it was listed
             continue
-        page.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        page[name, status.st_ino, status.st_size, status.st_mtime_ns] = status.st_ctime_ns
         if len(page) == PAGE:
             yield page
-            page = []
+            page = {}
     yield page
 
 
-def _candidates(directory: str, page: Sequence[_Entry], root: str, settled: Settled | None) -> Iterator[Candidate]:
-    """Make candidates of those files of a page that are not settled."""
-    known = settled(directory, page) if settled is not None and page else ()
-    if len(known) == len(page):
-        return
-    for name, inode, size_bytes, mtime_ns, ctime_ns in page:
-        if name not in known:
-            version = Version(inode, size_bytes, mtime_ns)
-            yield Candidate(root, os.path.join(directory, name), version, ctime_ns)
+def _candidates(
+    directory: str, page: Mapping[Entry, int], root: str, unsettled: Unsettled | None
+) -> Iterator[Candidate]:
+    """Make candidates of those files of a page that need a look."""
+    for entry in unsettled(directory, page.keys()) if unsettled is not None and page else page:
+        name, inode, size_bytes, mtime_ns = entry
+        path = os.path.join(directory, os.fsdecode(name))
+        yield Candidate(root, path, Version(inode, size_bytes, mtime_ns), page[entry])
 
 
 def _odd_candidate(path: str, root: str) -> Candidate | None:

@@ -108,6 +108,32 @@ def test_whatever_a_file_system_holds_is_stored_and_found_again(journal: Databas
         assert artifact.facts == facts
 
 
+@pytest.mark.parametrize("is_fetched_at_once", [True, False])
+def test_of_a_directory_s_entries_those_are_left_that_need_a_look(
+    journal: Database, monkeypatch: pytest.MonkeyPatch, is_fetched_at_once: bool
+) -> None:
+    if not is_fetched_at_once:
+        monkeypatch.setattr(files, "MOST_FETCHED", 1)
+    huge = Version(inode=(1 << 64) - 2, size_bytes=5, mtime_ns=-1)
+    names = {b"caf\xe9": "ignored", b"old rules": "rejected", b"waits": "settling", b"skipped": "skipped"}
+    records = [
+        files.FileRecord(
+            "/out", os.path.join("/out", os.fsdecode(name)), huge, state, "old" if b"old" in name else "key"
+        )
+        for name, state in names.items()
+    ]
+    with journal.write() as connection:
+        files.record(connection, records, now=NOW)
+    with journal.read() as connection:
+        settled = files.Settled(connection, verdict_key="key")
+        same = {(name, huge.inode, 5, -1) for name in (*names, b"new")}
+        assert {name for name, *_ in settled.left_of("/out", same)} == {b"old rules", b"waits", b"new"}
+        assert not settled.left_of("/out", {(b"skipped", huge.inode, 5, -1)})
+        changed = (b"skipped", huge.inode, 6, -1)
+        assert list(settled.left_of("/out", {changed})) == [changed]
+        assert list(settled.left_of("/elsewhere", {changed})) == [changed]
+
+
 def test_what_is_new_goes_before_the_backlog_and_the_newest_first(journal: Database) -> None:
     old = [add(journal, f"/out/old{number}", is_backlog=True, size_bytes=50 << 20) for number in range(2)]
     new = [add(journal, f"/out/new{number}", size_bytes=50 << 20) for number in range(2)]
