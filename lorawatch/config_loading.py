@@ -17,7 +17,7 @@ from lorawatch.config_environment import apply_overrides, default_state_director
 from lorawatch.config_problems import Keys, Table
 from lorawatch.config_types import BASE_DIRECTORY, HOME_DIRECTORY, absolute_path
 from lorawatch.config_validation import validate
-from lorawatch.domain.errors import ConfigurationError
+from lorawatch.domain.errors import ConfigurationError, NoConfigurationError
 
 SYSTEM_FILE = "/etc/lorawatch/config.toml"
 MOST_BYTES = 4 << 20  # the example has 20 kB; a device such as /dev/zero never ends
@@ -155,7 +155,7 @@ def _nothing_found(*, has_watch: bool, has_to: bool) -> ConfigurationError:
         given, lacking = ("--watch", "--to") if has_watch else ("--to", "--watch")
         return ConfigurationError([(given, f"needs {lacking} beside it, as there is no configuration file", ways)])
     searched = f"./lorawatch.toml, $XDG_CONFIG_HOME/lorawatch/config.toml and {SYSTEM_FILE} do not exist"
-    return ConfigurationError([("--config", f"no configuration was found: {searched}", ways)])
+    return NoConfigurationError(f"no configuration was found: {searched}", ways)
 
 
 def _destination_at(directory: str, tables: Table, context: Mapping[str, str]) -> Table:

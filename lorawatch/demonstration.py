@@ -32,6 +32,7 @@ def demonstrate(say: Callable[[str], None], *, is_kept: bool) -> bool:
             say(f"Everything is in {home}.")
         else:
             shutil.rmtree(home)
+            say("All of it is removed again; with --keep it stays. Next: lorawatch init")
 
 
 def _show_life(home: str, say: Callable[[str], None]) -> bool:

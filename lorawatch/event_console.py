@@ -5,6 +5,7 @@ each event stays on one line.
 """
 
 import os
+import re
 import textwrap
 import time
 from typing import TextIO
@@ -22,6 +23,7 @@ _HEAD_COLUMNS = 24  # the time, the mark and the label
 _NARROW = 72  # below this the words get nearly the whole width from the second row on
 # What to do is the same for many files when a disk is full or a server is down; within this time it is said once.
 _ADVICE_SECONDS = 60.0
+_UNIT = re.compile(r"(\d) (?=(?:[kMGTPE]?B(?:/s)?|ms|s|min|h|d)\b)")  # stays beside its number
 
 
 class ConsoleRenderer:
@@ -41,17 +43,18 @@ class ConsoleRenderer:
         clock = time.strftime("%H:%M:%S", time.localtime(record.at))
         head = styled(f"{mark} {sentence.label:<{_LABEL_COLUMNS}}", style, is_wanted=self._is_coloured)
         if self._is_terminal:
-            rows = self._broken(sentence.text, self._advice(sentence.cure, record.at))
+            rows = self._broken(sentence.text, self._advice(sentence.cure, record))
         else:
             rows = [sentence.whole]
         return "\n".join([f"{clock}  {head}  {rows[0]}", *rows[1:]])
 
-    def _advice(self, cure: str, at: float) -> str:
-        """Return what to do, unless it has just been said."""
-        if not cure or at - self._advised.get(cure, float("-inf")) < _ADVICE_SECONDS:
+    def _advice(self, cure: str, record: Record) -> str:
+        """Return what to do, unless it has just been said, be it of another file."""
+        at, said = record.at, str(record.data.get("fix") or record.data.get("code") or cure)
+        if not cure or at - self._advised.get(said, float("-inf")) < _ADVICE_SECONDS:
             return ""
-        self._advised = {said: said_at for said, said_at in self._advised.items() if at - said_at < _ADVICE_SECONDS}
-        self._advised[cure] = at
+        self._advised = {each: said_at for each, said_at in self._advised.items() if at - said_at < _ADVICE_SECONDS}
+        self._advised[said] = at
         return cure
 
     def _broken(self, text: str, advice: str) -> list[str]:
@@ -65,12 +68,12 @@ class ConsoleRenderer:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        rows = first.wrap(text) or [""]
+        rows = first.wrap(_UNIT.sub("\\1\u00a0", text)) or [""]
         rows[0] = rows[0][_HEAD_COLUMNS:] if rows[0].startswith(" " * _HEAD_COLUMNS) else rows[0].lstrip()
         if advice:
             first.initial_indent = f"{indent}→ "
             rows += first.wrap(advice)
-        return rows
+        return [row.replace("\u00a0", " ") for row in rows]
 
     def _columns(self) -> int:
         try:

@@ -181,7 +181,8 @@ def _progress(data: _Data) -> str:
 
 def _waiting(data: _Data) -> str:
     wait = data.time("retry_in_seconds")
-    return f"{data.route()}: {data.why()}{f', again in {wait}' if wait else ''}"
+    when = "goes on at the next start" if data.text("code") == "stopped" else f"again in {wait}" if wait else ""
+    return f"{data.route()}: {data.why()}{f', {when}' if when else ''}"
 
 
 def _not_made(data: _Data) -> str:

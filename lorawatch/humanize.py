@@ -48,8 +48,9 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a counted noun with a regular plural, such as "1 file" or "12,345 files"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """Return a counted noun with a regular plural, such as "1 file" or "12,345 deliveries"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def percent(done: float, total: float) -> str:

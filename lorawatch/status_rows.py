@@ -107,7 +107,10 @@ def entry(mark: str, style: str, label: str, subject: str, about: Sequence[str],
     head = _head(mark, style, label, columns)
     width = _subject_columns(columns)
     room = columns - _used(head)
-    details = " · ".join(each for each in map(one_line, about) if each)
+    facts = [each for each in map(one_line, about) if each]
+    while len(facts) > 1 and cells(" · ".join(facts)) > room - width - 2:
+        facts.pop()  # rather than a part of it
+    details = " · ".join(facts)
     if not details or room < width + 4:
         return Row(cut([*head, Part(shortened(subject, room))], columns), rank)
     subject = padded(shortened(subject, width), width)
@@ -154,7 +157,7 @@ def _head(mark: str, style: str, label: str, columns: int) -> list[Part]:
 
 def _subject_columns(columns: int) -> int:
     room = columns - 4 - (_LABEL_COLUMNS if columns >= _LEAST_LABELLED_COLUMNS else 0)
-    return max(_LEAST_SUBJECT_COLUMNS, min(_SUBJECT_COLUMNS, room // 2))
+    return max(_LEAST_SUBJECT_COLUMNS, min(max(_SUBJECT_COLUMNS, room // 3), room // 2))
 
 
 def _used(parts: Sequence[Part]) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Files to look at; nothing is changed.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to look at; nothing is changed.")],
     as_json: options.Json = False,
     config: options.Config = None,
     log_format: options.LogFormat = None,

@@ -13,7 +13,9 @@ def _titles(incomplete: str) -> list[str]:
     from lorawatch.domain.errors import LorawatchError
 
     try:
-        return [title for title in _sections() if title.lower().startswith(incomplete.lower())]
+        # As it was typed so far: whether capitals or not, shells offer only what begins so.
+        found = [title for title in _sections() if title.lower().startswith(incomplete.lower())]
+        return [f"{incomplete}{title[len(incomplete) :]}" for title in found]
     except LorawatchError:
         return []  # completion has no place for words; the command itself will say them
 
@@ -21,7 +23,7 @@ def _titles(incomplete: str) -> list[str]:
 def docs(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TOPIC…", autocompletion=_titles, help="Words of a section's title; or: all."),
+        typer.Argument(metavar="TOPIC", autocompletion=_titles, help="Words of a section's title; or: all."),
     ] = None,
     config: options.Config = None,  # noqa: ARG001 every command takes it
     log_format: options.LogFormat = None,  # noqa: ARG001

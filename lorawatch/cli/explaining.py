@@ -1,5 +1,6 @@
 """`explain`: what a code means, and what to do about it."""
 
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from lorawatch.domain.codes import Code
 
 _NEAREST = 3
+_QUOTED = re.compile(r'"([^"]+)"')
 _LEAST_WORD = 4  # shorter words are in every other cause
 
 
@@ -26,7 +28,7 @@ def _known_codes(incomplete: str) -> "list[tuple[str, str]]":
 def explain(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CODE…", autocompletion=_known_codes, help="Codes, or words of an error message."),
+        typer.Argument(metavar="CODE", autocompletion=_known_codes, help="Codes, or words of an error message."),
     ] = None,
     as_json: options.Json = False,
     config: options.Config = None,  # noqa: ARG001 every command takes it
@@ -44,8 +46,9 @@ def explain(
     from lorawatch.domain.codes import CODES, SECTIONS
 
     if words:
-        found = list(dict.fromkeys(code for word in words for code in _meant(word)))
-        _print(found, as_json=as_json)
+        phrase = " ".join(words)
+        found = _of_message(phrase) if len(words) > 1 else []
+        _print(found or dict.fromkeys(code for word in words for code in _meant(word)), as_json=as_json)
     elif as_json:
         _print(CODES, as_json=True)
     else:
@@ -63,13 +66,28 @@ def _meant(word: str) -> "list[Code]":
     known = lookup(word.strip().lower())
     if known is not None:
         return [known]
-    said = word.strip().lower()
-    found = [each for each in CODES if len(said) >= _LEAST_WORD and said in each.cause.lower()]
-    if found:
+    if found := _of_message(word):
         return found
     near = difflib.get_close_matches(word.lower(), [each.code for each in CODES], _NEAREST)
     hint = f"did you mean {' or '.join(near)}?" if near else "see all of them with: lorawatch explain"
     raise typer.BadParameter(f"no code is called {options.printable(word)!r}; {hint}", param_hint="CODE")
+
+
+def _of_message(message: str) -> "list[Code]":
+    """Return the codes whose cause contains a message, or quotes words that are in it; or names its number."""
+    from lorawatch.domain.codes import CODES
+
+    said = message.strip().lower()
+    if len(said) < _LEAST_WORD and not said.isdecimal():
+        return []
+    if found := [each for each in CODES if said in each.cause.lower()]:
+        return found
+    words = _words_of(said)  # programs word it in one way today and in another tomorrow
+    return [each for each in CODES if any(_words_of(quoted) <= words for quoted in _QUOTED.findall(each.cause.lower()))]
+
+
+def _words_of(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
 
 
 def _print(codes: "Iterable[Code]", *, as_json: bool) -> None:

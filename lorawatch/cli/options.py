@@ -25,6 +25,18 @@ def _one_of(*known: str) -> Callable[[str | None], str | None]:
     return checked
 
 
+def _offering(*known: str) -> Callable[[str], list[str]]:
+    """Return what offers these values to a shell."""
+
+    def offered(incomplete: str) -> list[str]:
+        return [each for each in known if each.startswith(incomplete)]
+
+    return offered
+
+
+_LOG_FORMATS = ("auto", "json", "console", "journal")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
 Config = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Configuration file, instead of the first one found."),
@@ -33,8 +45,9 @@ LogFormat = Annotated[
     str | None,
     typer.Option(
         "--log-format",
-        metavar="auto|json|console|journal",
-        callback=_one_of("auto", "json", "console", "journal"),
+        metavar="|".join(_LOG_FORMATS),
+        callback=_one_of(*_LOG_FORMATS),
+        autocompletion=_offering(*_LOG_FORMATS),
         help="How events are written.",
     ),
 ]
@@ -42,8 +55,9 @@ LogLevel = Annotated[
     str | None,
     typer.Option(
         "--log-level",
-        metavar="debug|info|warning|error",
-        callback=_one_of("debug", "info", "warning", "error"),
+        metavar="|".join(_LOG_LEVELS),
+        callback=_one_of(*_LOG_LEVELS),
+        autocompletion=_offering(*_LOG_LEVELS),
         help="The least important events to write.",
     ),
 ]

@@ -1,5 +1,6 @@
 """The program: its commands, in the order a person meets them."""
 
+import inspect
 from typing import Annotated
 
 import typer
@@ -60,3 +61,12 @@ for command in (
 ):
     program.command()(command)
 program.add_typer(service.service)
+
+
+def _unbroken(text: str) -> str:
+    """Return a text with each paragraph on one line: it is broken anew, to the terminal's width."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+for registered in (*program.registered_commands, *service.service.registered_commands):
+    registered.help = _unbroken(inspect.getdoc(registered.callback) or "")

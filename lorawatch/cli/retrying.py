@@ -12,7 +12,7 @@ LARGEST_ID = (1 << 63) - 1  # what SQLite takes as a number
 def retry(
     ids: Annotated[
         list[int] | None,
-        typer.Argument(metavar="ID…", autocompletion=options.delivery_numbers, help="Delivery numbers, see status."),
+        typer.Argument(metavar="ID", autocompletion=options.delivery_numbers, help="Delivery numbers, see status."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that failed or waits.")] = False,
     config: options.Config = None,
@@ -54,9 +54,10 @@ def retry(
 
 
 def _outcome(count: int, directory: str) -> str:
+    from lorawatch import humanize
     from lorawatch.journal.lock import is_locked
 
     if not count:
         return "Nothing to put back: no delivery has failed or waits."
     who = "the running daemon" if is_locked(directory) else "the next lorawatch run or once"
-    return f"{count:,} {'delivery' if count == 1 else 'deliveries'} put back; {who} goes on with that."
+    return f"{humanize.count(count, 'delivery')} put back; {who} goes on with that."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def send(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Files to deliver.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to deliver.")],
     to: Annotated[
         str | None,
         typer.Option(

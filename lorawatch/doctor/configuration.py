@@ -52,15 +52,17 @@ def _problems(raised: ConfigurationError, file: str | None) -> Iterator[Finding]
     for path, wrong, fix in raised.problems:
         is_missing = path == "--config" or (file is not None and "is not there" in wrong)
         words = "lorawatch init" if is_missing else fix
-        yield error(
-            CHECK, f"{where if path != raised.file else ''}{path}: {wrong}", fix=words, subject=path, code=_CODE
-        )
+        if path == "--config":  # there is none, and so no place in it
+            yield error(CHECK, wrong, fix=words, code=_CODE)
+            continue
+        place = f"{where if path != raised.file else ''}{path}"
+        yield error(CHECK, f"{place}: {wrong}", fix=words, subject=path, code=_CODE)
 
 
 def _of_loaded(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
     config = loaded.config
     counts = [
-        humanize.count(len(config.watch.directories), "watched directory").replace("directorys", "directories"),
+        humanize.count(len(config.watch.directories), "watched directory"),
         humanize.count(len(enabled := [each for each in config.destinations if each.enabled]), "destination"),
     ]
     sources = sum(source.enabled for source in config.sources)

@@ -80,7 +80,7 @@ def _finding(trouble: Trouble, about: Mapping[str, str]) -> Finding:
         again = ""
     else:
         verb = "failed" if trouble.state == "failed" else "wait" if trouble.count > 1 else "waits"
-        count = humanize.count(trouble.count, "delivery").replace("deliverys", "deliveries")
+        count = humanize.count(trouble.count, "delivery")
         what = f"{count} to {trouble.destination} {verb}, such as {trouble.path}"
         again = "then: lorawatch retry --all" if trouble.state == "failed" else ""
     level = Level.ERROR if trouble.state in {"failed", "unreadable"} else Level.WARNING

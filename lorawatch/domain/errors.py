@@ -46,9 +46,18 @@ class ConfigurationError(LorawatchError):
     def __init__(self, problems: list[tuple[str, str, str]], *, file: str | None = None) -> None:
         where = file or "the configuration"
         lines = [f"  {path}: {wrong}{f'. {fix}' if fix else ''}" for path, wrong, fix in problems]
-        super().__init__(f"{where} has {len(problems)} problem(s):\n" + "\n".join(lines))
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        super().__init__(f"{where} has {count}:\n" + "\n".join(lines))
         self.problems = problems
         self.file = file
+
+
+class NoConfigurationError(ConfigurationError):
+    """There is no configuration at all."""
+
+    def __init__(self, wrong: str, fix: str) -> None:
+        super().__init__([("--config", wrong, fix)])
+        self.message, self.fix = wrong, fix
 
 
 class AlreadyRunningError(LorawatchError):

@@ -491,6 +491,7 @@ def test_the_demo_shows_the_life_of_a_lora_and_leaves_nothing_behind(tmp_path: P
     finished = Lorawatch(tmp_path).command("demo")
     assert finished.exit_code == 0  # what does not arrive in 10 s ends with 3
     assert "verified" in finished.stdout
+    assert "removed again" in finished.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -268,7 +268,7 @@ def test_override_and_file_problems_come_together(tmp_path: Path, write: Write) 
         "destinations.comfyui.file_mode",
     ]
     assert raised.value.file == file
-    assert str(raised.value).startswith(f"{file} has 2 problem(s):")
+    assert str(raised.value).startswith(f"{file} has 2 problems:")
 
 
 def entangled(tmp_path: Path, write: Write, *, watch: str, to: str, more: str = "") -> list[tuple[str, str]]:

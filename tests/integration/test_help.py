@@ -34,6 +34,12 @@ def test_every_command_shows_an_example_of_itself(tmp_path: Path) -> None:
         assert f"lorawatch {' '.join(command)}" in example, command
 
 
+def test_help_breaks_its_paragraphs_where_the_terminal_ends_and_nowhere_else(tmp_path: Path) -> None:
+    text = Lorawatch(tmp_path, environ={"COLUMNS": "100"}).command("doctor", "--help").stdout
+    paragraph = text.partition("It changes nothing")[2].partition("Example")[0].rstrip()
+    assert [len(line.rstrip()) > 60 for line in paragraph.splitlines()] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("mistyped", "meant"),
     [
@@ -58,6 +64,22 @@ def test_explain_tells_cause_and_cure_of_a_code_and_of_a_message(tmp_path: Path)
         assert finished.exit_code == 0
         assert finished.stdout.startswith('too-large\n  "Request Entity Too Large" (413)')
         assert "client_max_body_size" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (["Value", "not", "in", "list"], "value-not-in-list"),
+        (["Value not in list: lora_name: 'x' not in ['a', 'b']"], "value-not-in-list"),
+        (["413"], "too-large"),
+        (["TypeError:", "argument of type 'NoneType' is not iterable"], "none-type-not-iterable"),
+    ],
+)
+def test_explain_knows_messages_as_they_are_pasted(tmp_path: Path, message: list[str], code: str) -> None:
+    finished = Lorawatch(tmp_path).command("explain", *message)
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.startswith(f"{code}\n")
+    assert finished.stdout.count("→") <= 2
 
 
 def test_a_stream_of_another_encoding_gets_plain_characters_instead_of_marks(tmp_path: Path) -> None:
@@ -117,6 +139,8 @@ def test_shells_are_offered_destinations_deliveries_and_codes(scene: Scene) -> N
     assert complete(lorawatch, "bash", "lorawatch retry ") == ["1"]
     assert complete(lorawatch, "bash", "lorawatch explain too") == ["too-large", "tool-missing"]
     assert complete(lorawatch, "bash", "lorawatch stat") == ["status"]
+    assert complete(lorawatch, "bash", "lorawatch run --log-format j") == ["json", "journal"]
+    assert complete(lorawatch, "bash", "lorawatch docs perm") == ["permissions: files with mode 0600"]
 
 
 def test_completion_without_a_usable_configuration_offers_nothing_and_says_nothing(scene: Scene) -> None:

@@ -484,9 +484,7 @@ def test_a_problem_names_the_variable_that_the_value_came_from() -> None:
 
 def test_the_error_is_one_readable_line_per_problem() -> None:
     error = ConfigurationError([*problems_in(WATCH + "quiet_seconds = -1\n" + DIRECTORY)], file="/x.toml")
-    assert str(error) == (
-        "/x.toml has 1 problem(s):\n  watch.quiet_seconds: is -1, must be above 0. Write for example 2"
-    )
+    assert str(error) == ("/x.toml has 1 problem:\n  watch.quiet_seconds: is -1, must be above 0. Write for example 2")
 
 
 def test_undecodable_bytes_and_long_values_are_shown_without_breaking_the_terminal() -> None:

@@ -54,6 +54,26 @@ def test_what_to_do_is_said_once_a_minute() -> None:
     assert ["→ free some" in each for each in told] == [True, False, False, True]
 
 
+@pytest.mark.usefixtures("narrow")
+def test_what_to_do_about_many_files_is_said_once_although_it_names_the_first() -> None:
+    render = ConsoleRenderer(Stream(is_terminal=True), is_coloured=False)
+    event = Event.FILE_REJECTED
+    data = ({"file": f"/out/{number}", "code": "not-safetensors", "reason": "r"} for number in range(3))
+    told = [render(Record(0.0, LEVELS[event], event, each)) for each in data]
+    assert ["→ See what" in each for each in told] == [True, False, False]
+    assert "`file /out/0`" in told[0]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_number_stays_beside_its_unit() -> None:
+    render = ConsoleRenderer(Stream(is_terminal=True), is_coloured=False)
+    for length in range(1, 60):
+        event = Event.DELIVERY_STARTED
+        told = render(Record(0.0, LEVELS[event], event, {"file": "x" * length, **ROUTE, "size_bytes": 4_720_000}))
+        assert "4.72 MB)" in told
+        assert "\u00a0" not in told
+
+
 def test_a_pipe_gets_one_line_for_each_event_with_all_of_it() -> None:
     render = ConsoleRenderer(Stream(is_terminal=False), is_coloured=False)
     for _ in range(2):

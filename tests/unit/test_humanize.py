@@ -83,3 +83,8 @@ def test_only_one_is_singular() -> None:
 )
 def test_a_hundred_percent_is_said_of_the_whole_only(done: int, total: int, expected: str) -> None:
     assert humanize.percent(done, total) == expected
+
+
+def test_a_noun_in_y_has_its_usual_plural() -> None:
+    assert [humanize.count(number, "delivery") for number in (1, 2)] == ["1 delivery", "2 deliveries"]
+    assert humanize.count(2, "day") == "2 days"

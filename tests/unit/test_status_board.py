@@ -123,3 +123,12 @@ def test_the_first_look_already_knows_the_last_minute() -> None:
     history = Pulsometer().feel(eventful()).throughput["comfyui"]
     assert history[-1 - 12] == 151_000_000
     assert sum(map(bool, history)) == 1
+
+
+def test_what_there_is_to_say_of_a_thing_is_left_out_whole_and_a_wide_terminal_shows_more_of_the_name() -> None:
+    name = "a_very_long_name_of_a_training_on_many_pictures_of_my_cat_000000250"
+    arrived = view(delivery(DeliveryState.DELIVERED, path=f"/out/{name}.safetensors"), evidence="sha256")
+    board = replace(eventful(), deliveries=[arrived], files=[])
+    narrow = next(row.text for row in rows(board, 40) if "000250" in row.text)
+    assert narrow.endswith("  300 MB")
+    assert name in text(rows(board, 220))
