@@ -18,11 +18,8 @@ settings.register_profile("default", database=None, deadline=None, suppress_heal
 settings.load_profile("default")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the system tests out without root, and say so where they are required; tell which go together."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    """Leave the system tests out without root; say so where they are required."""
     if IS_ROOT:
         return
     if IS_SYSTEM_REQUIRED:
@@ -31,12 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if system:
         config.hook.pytest_deselected(items=system)
         items[:] = [item for item in items if item not in system]
-
-
-def _group_of(item: pytest.Item) -> str:
-    """Return what one worker of `pytest -n` runs alone: a file, all with the booted machine, all with the Docker."""
-    assert isinstance(item, pytest.Function)
-    return next((name for name in ("machine", "docker_engine") if name in item.fixturenames), item.path.stem)
 
 
 @pytest.hookimpl(wrapper=True)
