@@ -106,7 +106,7 @@ def workflow(
     try:
         _answer(request, output, config, log_format, log_level)
     except (ComfyUIError, WorkflowError) as error:
-        _explain(error)
+        _explain(error, lora)
         raise typer.Exit(EXIT_ATTENTION) from error
 
 
@@ -164,11 +164,10 @@ def _run(composed: "Composed", output: str) -> None:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _explain(error: "LorawatchError") -> None:
-    from lorawatch.domain.codes import lookup
+def _explain(error: "LorawatchError", lora: str) -> None:
+    from lorawatch.domain.codes import cure_of, words_for
 
-    known = lookup(error.code)
-    cure = error.fix or (known.cure if known is not None else "")
+    cure = error.fix or cure_of(error.code, words_for(lora))
     typer.echo(f"lorawatch: {options.printable(error.message)} ({error.code})", err=True)
     if cure:
         typer.echo(f"  what to do: {options.printable(cure)}", err=True)

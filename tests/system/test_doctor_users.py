@@ -1,9 +1,6 @@
 """`doctor` among users: the daemon as one, the trainer's files and the person who asks as others."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +8,11 @@ import pytest
 
 from tests.factories import write_lora
 from tests.process import Lorawatch
+from tests.system.users import DAEMON, STRANGER, base
 
 pytestmark = pytest.mark.system
 
-DAEMON, STRANGER = 65534, 65533
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """A directory that everybody may enter, with a state directory and a destination that are the daemon's."""
-    directory = Path(tempfile.mkdtemp(prefix="lorawatch-test-"))
-    directory.chmod(0o755)
-    for name in ("outputs", "loras", "state"):
-        (directory / name).mkdir()
-    for name in ("loras", "state"):
-        os.chown(directory / name, DAEMON, DAEMON)
-    yield directory
-    shutil.rmtree(directory)
+__all__ = ["base"]
 
 
 def daemon_of(base: Path) -> Lorawatch:

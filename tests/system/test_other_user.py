@@ -1,8 +1,5 @@
 """The daemon as one user, the trainer's files and the person who asks as others: as in every real installation."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,23 +7,11 @@ import pytest
 
 from tests.factories import write_lora
 from tests.process import Finished, Lorawatch
+from tests.system.users import DAEMON, STRANGER, base
 
 pytestmark = pytest.mark.system
 
-DAEMON, STRANGER = 65534, 65533
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """A directory that everybody may enter, with a state directory and a destination that are the daemon's."""
-    directory = Path(tempfile.mkdtemp(prefix="lorawatch-test-"))
-    directory.chmod(0o755)
-    for name in ("outputs", "loras", "state"):
-        (directory / name).mkdir()
-    for name in ("loras", "state"):
-        os.chown(directory / name, DAEMON, DAEMON)
-    yield directory
-    shutil.rmtree(directory)
+__all__ = ["base"]
 
 
 @pytest.fixture
