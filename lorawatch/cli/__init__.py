@@ -48,13 +48,20 @@ def _end_of_pipe() -> None:
 
 def _replace_closed_streams() -> None:
     """Write nowhere where the caller has closed stdout or stderr (`>&-`), and let no other file get their numbers."""
-    from lorawatch.terminal import PLAINLY
-
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 as long as the process
         # Whatever a file or an answer is called: it is shown with escapes where the stream has no such character.
-        getattr(sys, name).reconfigure(errors=PLAINLY)
+        getattr(sys, name).reconfigure(errors=_errors_for(getattr(sys, name)))
+
+
+def _errors_for(stream: TextIO) -> str:
+    """Return what a stream does with what it cannot show; most can show all but broken names."""
+    if stream.encoding.lower() == "utf-8":
+        return "backslashreplace"
+    from lorawatch.terminal import PLAINLY
+
+    return PLAINLY
 
 
 def _silence(stream: TextIO) -> None:

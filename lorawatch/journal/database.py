@@ -4,13 +4,14 @@ Used by every thread of the daemon and by the other commands beside it. It knows
 SQLite's own errors leave it as JournalError, with words.
 """
 
+import grp
 import os
 import secrets
 import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 
 from lorawatch.domain.errors import JournalError
@@ -260,8 +261,10 @@ def _not_permitted(path: str, act: str) -> JournalError:
     except OSError:
         pass  # the directory hides it: its own mode is all there is to go by
     right = stat.S_IRGRP if act == "read" else stat.S_IWGRP
-    if rights & right and details.st_gid not in {os.getegid(), *os.getgroups()}:
-        fix = f"run it with sudo, or join the group with id {details.st_gid} that owns {directory}"
+    if rights & right and details.st_gid not in {0, os.getegid(), *os.getgroups()}:  # nobody is to join root's
+        with suppress(KeyError):  # a group without a name: sudo it is
+            group = grp.getgrgid(details.st_gid).gr_name
+            fix = f"run it with sudo, or join the group that owns {directory}: sudo usermod -aG {group} $USER"
     return JournalError(message, fix=fix)
 
 
