@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lorawatch.domain.codes import cure_of, words_for
+from lorawatch.domain.codes import cure_of, is_about_source, words_for
 from lorawatch.domain.errors import JournalError
 from lorawatch.domain.pairing import pair_id_of
 from lorawatch.journal import views
@@ -157,8 +157,8 @@ def cure(
     """Return what to do about a code, with what is known of it in place of DIRECTORY, URL, FILE and ID."""
     words = {} if number is None else {"ID": str(number)}
     words |= words_for(path) if path else {}
-    if destination is not None:
-        words.pop("NAME", None)
+    if destination is not None and not is_about_source(code or ""):
+        words = {word: text for word, text in words.items() if word not in {"NAME", "DIRECTORY"}}
         words["<NAME>"] = destination.name.replace("-", "_").upper()
         words |= {_PLACES[destination.kind]: shlex.quote(destination.location)} if destination.kind in _PLACES else {}
     return cure_of(code or "", words) or None

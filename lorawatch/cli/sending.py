@@ -235,10 +235,14 @@ class _Sender:
     def _what_next(self, sent: "Sent") -> "Iterator[str]":
         """Yield what to do about a delivery that did not arrive, and who tries it again."""
         from lorawatch.domain.model import DeliveryState
+        from lorawatch.journal import views
         from lorawatch.status_report import cure
 
         delivery = sent.delivery
-        if advice := sent.fix or cure(sent.code, path=delivery.artifact.path, number=delivery.delivery_id):
+        with self._journal.read() as connection:
+            known = {each.name: each for each in views.destinations(connection)}
+        place, path = known.get(delivery.destination), delivery.artifact.path
+        if advice := sent.fix or cure(sent.code, place, path=path, number=delivery.delivery_id):
             yield f"what to do: {advice}"
         again = f"lorawatch retry {delivery.delivery_id}"
         if delivery.state is DeliveryState.WAITING:

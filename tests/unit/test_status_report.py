@@ -72,6 +72,14 @@ def test_what_to_do_is_a_command_to_copy_and_is_said_once() -> None:
     assert "send '/out/a b' --as NAME" in said
     assert "Then: lorawatch retry 8" in said
     assert """namei -l '/out/it'"'"'s'""" in said
+    closed = view(
+        delivery(DeliveryState.WAITING, path="/out/b", code="permission-denied", reason="x", next_attempt_at=NOW)
+    )
+    said = "\n".join(lines(Snapshot("/s", NOW, deliveries=[closed], destinations=[place])))
+    assert "setfacl -m u:lorawatch:rx /out`" in said  # it is the source that may not be read
+    docker = DestinationView("comfyui", "docker", " container=x volume= /loras", "up", None, None, None)
+    missing = view(delivery(DeliveryState.WAITING, code="destination-missing", reason="x", next_attempt_at=NOW))
+    assert "mkdir -p DIRECTORY" in "\n".join(lines(Snapshot("/s", NOW, deliveries=[missing], destinations=[docker])))
     full = view(delivery(DeliveryState.WAITING, code="disk-full", reason="r", next_attempt_at=NOW))
     assert "df -h '/my loras'" in "\n".join(lines(Snapshot("/s", NOW, deliveries=[full], destinations=[place])))
 

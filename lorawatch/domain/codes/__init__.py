@@ -16,7 +16,7 @@ from lorawatch.domain.codes.program import PROGRAM_CODES
 from lorawatch.domain.codes.servers import SERVER_CODES
 from lorawatch.domain.codes.watching import WATCH_CODES
 
-__all__ = ["CODES", "SECTIONS", "Code", "cure_of", "lookup", "words_for"]
+__all__ = ["CODES", "SECTIONS", "Code", "cure_of", "is_about_source", "lookup", "words_for"]
 
 # The words in the cures that stand for what is known only where a code is shown: DIRECTORY, URL, ….
 _PLACEHOLDER = re.compile(r"<NAME>|\b[A-Z][A-Z_]+\b")
@@ -33,11 +33,17 @@ SECTIONS: dict[str, tuple[Code, ...]] = {
 }
 CODES: tuple[Code, ...] = tuple(code for section in SECTIONS.values() for code in section)
 _BY_NAME = {code.code: code for code in CODES}
+_ABOUT_SOURCE = frozenset(code.code for code in (*FILE_CODES, *INCOMPLETE_CODES))
 
 
 def lookup(code: str) -> Code | None:
     """Return what is known about a code; None if it is unknown."""
     return _BY_NAME.get(code)
+
+
+def is_about_source(code: str) -> bool:
+    """Return whether a code is about a source file, and not about where it goes."""
+    return code in _ABOUT_SOURCE
 
 
 def words_for(path: str) -> dict[str, str]:
