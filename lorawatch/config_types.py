@@ -10,7 +10,6 @@ import re
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
-import pathspec
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
@@ -101,6 +100,8 @@ def _token(value: SecretStr) -> SecretStr:
 
 
 def _pattern(value: str) -> str:
+    import pathspec  # only a configuration that has patterns needs it
+
     try:
         compiled = pathspec.GitIgnoreSpec.from_lines([value]).patterns
     except (ValueError, re.error):

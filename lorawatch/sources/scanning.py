@@ -8,8 +8,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-import pathspec
-
 from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate, Version
 from lorawatch.domain.ports import Entry, Unsettled
@@ -32,7 +30,7 @@ class NameFilter:
         simple = [_ANY_WITH_SUFFIX.fullmatch(pattern) for pattern in include]
         suffixes = tuple(match["suffix"] for match in simple if match)
         self._suffixes = suffixes if len(suffixes) == len(simple) else None
-        self._included = _translate(include)
+        self._included = None if self._suffixes is not None else _translate(include)
         self._excluded = _translate(exclude) if exclude else None
         # With nothing but suffixes to compare, whoever scans need not ask for each name.
         is_simple = self._suffixes is not None and not exclude
@@ -40,10 +38,9 @@ class NameFilter:
 
     def wants(self, path: str, start: int) -> bool:
         """Return whether a path is wanted; what counts of it begins at `start`, behind the root and its slash."""
-        if self._suffixes is not None:
-            if not path.endswith(self._suffixes):
-                return False
-        elif not self._included.match(path[start:]):
+        if self._suffixes is not None and not path.endswith(self._suffixes):
+            return False
+        if self._included is not None and not self._included.match(path[start:]):
             return False
         return self._excluded is None or not self._excluded.match(path[start:])
 
@@ -53,6 +50,8 @@ def _translate(patterns: Sequence[str]) -> re.Pattern[str]:
 
     The last pattern that matches decides, as git has it: each one is laid around those before it.
     """
+    import pathspec  # a twentieth of a start, where a suffix is all that is asked for
+
     combined = "(?!)"  # nothing matches this
     for pattern in pathspec.GitIgnoreSpec.from_lines(patterns).patterns:
         if pattern.regex is None:
