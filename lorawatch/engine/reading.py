@@ -32,7 +32,7 @@ from lorawatch.engine.tickets import Size, Tickets
 from lorawatch.inspection.examination import Examination, Examiner
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
-from lorawatch.transport.files import release_block
+from lorawatch.transport.files import release_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class ReaderPool:
 
     def _run(self, size: Size) -> None:
         self._reader.examiner.warm_up()
-        while candidate := self._tickets.take(size, on_idle=release_block):
+        while candidate := self._tickets.take(size, on_idle=release_memory):
             if self._reader.stop.is_set():
                 return
             try:
