@@ -68,7 +68,7 @@ _WIDTH = 34  # where comments begin
 
 def _lines(first: First) -> Iterator[str]:
     yield "# lorawatch: what is watched, and where finished LoRAs go. Every key there is, with its default, is in"
-    yield "# config.example.toml. After a change: `lorawatch doctor`, then"
+    yield "# config.example.toml (`lorawatch docs config.example.toml`). After a change: `lorawatch doctor`, then"
     if first.is_service:
         yield "# `sudo systemctl reload lorawatch`; after a new directory `sudo lorawatch service install`, which"
         yield "# also gives the service access to it."

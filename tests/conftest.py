@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lorawatch.transport import holding
 from tests.docker_engine import Engine
 
 IS_ROOT = os.geteuid() == 0
@@ -39,6 +40,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but LORAWATCH_REQUIRE_SYSTEM=1: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_held_at_the_end() -> Iterator[None]:
+    """Let go of the names that destinations of this process hold: a daemon's go with it, a test run's would warn."""
+    yield
+    for name in tuple(holding._held):
+        holding.release(name)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "journal": frozenset({"domain", "journal"}),
     "sources": frozenset({"domain", "inspection", "sources", "transport"}),
     "destinations": frozenset({"config", "domain", "destinations", "inspection", "transport"}),
-    "service_unit": frozenset({"config", "domain", "finding", "first", "service", "transport"}),
+    "service_unit": frozenset({"config", "domain", "finding", "first", "packaged", "service", "transport"}),
     "workflows": frozenset({"workflows"}),
     "comfyui": frozenset({"comfyui", "domain", "inspection", "transport"}),
     "engine": frozenset({"domain", "engine", "events", "humanize", "inspection", "journal", "transport"}),

@@ -1,4 +1,7 @@
-"""`docs`: the README, section by section, without a browser. It comes from the installed package's own metadata."""
+"""`docs`: the README, section by section, without a browser. It comes from the installed package's own metadata.
+
+The configuration with every key is one more section; it is printed as it stands, ready to be saved.
+"""
 
 import sys
 from typing import Annotated
@@ -6,6 +9,9 @@ from typing import Annotated
 import typer
 
 from lorawatch.cli import options
+from lorawatch.packaged import packaged
+
+EXAMPLE = "config.example.toml"
 
 
 def _titles(incomplete: str) -> list[str]:
@@ -33,6 +39,8 @@ def docs(
 
     Example: lorawatch docs permissions
 
+    Example: lorawatch docs config.example.toml
+
     Example: lorawatch docs all | less
     """
     sections = _sections()
@@ -41,6 +49,9 @@ def docs(
         return
     wanted = " ".join(words).lower()
     found = [text for title, text in sections.items() if wanted in title.lower()]
+    if found == [sections[EXAMPLE]]:
+        typer.echo(found[0], nl=False)
+        return
     if wanted == "all":
         found = list(sections.values())[:1]  # the first title stands above all of it
     if not found:
@@ -61,7 +72,7 @@ def _sections() -> dict[str, str]:
             ends = (later for later in range(number + 1, len(lines)) if 0 < levels[later] <= level)
             text = "\n".join(lines[number : next(ends, len(lines))])
             sections[lines[number].lstrip("# ")] = f"{text.rstrip()}\n"
-    return sections
+    return {**sections, EXAMPLE: packaged(EXAMPLE).read_text("utf-8")}
 
 
 def _readme() -> str:

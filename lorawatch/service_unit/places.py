@@ -1,8 +1,8 @@
 """Where the parts of the service lie, and the unit files that come with the package. Read by this room only."""
 
 import os
-from importlib import resources
-from importlib.resources.abc import Traversable
+
+from lorawatch.packaged import packaged
 
 UNIT = "lorawatch.service"
 SYSTEM_UNITS = "/etc/systemd/system"
@@ -27,21 +27,12 @@ LOGS = "/var/log/lorawatch"
 PROGRAM = "/opt/lorawatch"
 PROGRAM_COMMAND = f"{PROGRAM}/bin/lorawatch"  # what the unit runs, unless the site's drop-in says otherwise
 
-_PACKAGED = "data/systemd"  # in a wheel; in a checkout the folder stands beside the package
-
-
-def unit_directory() -> Traversable:
-    """Return the folder with the unit and its drop-ins."""
-    package = resources.files("lorawatch")
-    packaged = package.joinpath(_PACKAGED)
-    return packaged if packaged.is_dir() else package.joinpath(os.pardir, "systemd")
-
 
 def unit_text() -> str:
     """Return the unit, as it is installed."""
-    return unit_directory().joinpath(UNIT).read_text("utf-8")
+    return packaged("systemd").joinpath(UNIT).read_text("utf-8")
 
 
 def drop_in_text(path: str) -> str:
     """Return the text of a drop-in that is the same on every machine."""
-    return unit_directory().joinpath("drop-ins", os.path.basename(path)).read_text("utf-8")
+    return packaged("systemd").joinpath("drop-ins", os.path.basename(path)).read_text("utf-8")

@@ -16,6 +16,7 @@ from importlib import metadata
 
 import lorawatch
 from lorawatch.domain.errors import LorawatchError
+from lorawatch.packaged import NAMES, packaged
 from lorawatch.service_unit import places
 from lorawatch.service_unit.site import is_below
 from lorawatch.transport.process import run
@@ -111,8 +112,11 @@ def _files() -> Iterator[tuple[str, str]]:
             if ".." not in file.parts and "__pycache__" not in file.parts and os.path.isfile(source):
                 yield source, str(file)
     yield from _tree(os.path.dirname(os.path.abspath(lorawatch.__file__)), "lorawatch")
-    if not os.path.isdir(os.path.join(os.path.dirname(lorawatch.__file__), "data", "systemd")):
-        yield from _tree(str(places.unit_directory()), "lorawatch/data/systemd")  # from a checkout
+    if not os.path.isdir(os.path.join(os.path.dirname(lorawatch.__file__), "data")):  # in a checkout
+        for each in NAMES:
+            source = str(packaged(each))
+            inside = os.path.join("lorawatch", "data", each)
+            yield from _tree(source, inside) if os.path.isdir(source) else [(source, inside)]
 
 
 def _tree(directory: str, name: str) -> Iterator[tuple[str, str]]:

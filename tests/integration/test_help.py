@@ -7,7 +7,7 @@ import pytest
 
 from lorawatch.cli.program import program
 from lorawatch.domain.codes import CODES
-from tests.process import Finished, Lorawatch
+from tests.process import PROJECT, Finished, Lorawatch
 from tests.scenes import Scene, save_in_place, scene, small_lora
 
 __all__ = ["scene"]
@@ -109,6 +109,11 @@ def test_docs_shows_the_readme_by_sections(tmp_path: Path) -> None:
     assert lorawatch.command("docs", "nonsense").exit_code == 2
     whole = lorawatch.command("docs", "all").stdout
     assert all(title in whole for title in titles)
+
+
+def test_docs_prints_the_configuration_with_every_key_ready_to_be_saved(tmp_path: Path) -> None:
+    printed = Lorawatch(tmp_path).command("docs", "config.example.toml").stdout
+    assert printed == (PROJECT / "config.example.toml").read_text("utf-8")
 
 
 def complete(lorawatch: Lorawatch, shell: str, line: str) -> list[str]:
