@@ -7,6 +7,7 @@ command of the section is left out.
 import pytest
 
 from tests.factories import lora_bytes
+from tests.system.nspawn import PYTHON, Machine
 from tests.system.serving import (
     CONFIGURATION,
     DROP_INS,
@@ -46,6 +47,16 @@ def test_the_commands_end_with_a_running_service_that_delivers(installed: Servin
     installed.wait_for("delivery.delivered", file=f"{OUTPUTS}/job/cat.safetensors")
     assert installed.contents() == {"cat.safetensors": LORA}
     assert installed.machine.run("stat", "-c", "%a %U", f"{LORAS}/cat.safetensors").stdout == "664 lorawatch\n"
+
+
+def test_the_installation_is_small(machine: Machine) -> None:
+    """Without what every new environment has: pip and setuptools."""
+    site_packages = f"/opt/lorawatch/lib/python{PYTHON}/site-packages"
+    others = [
+        word for name in ("pip*", "setuptools*", "pkg_resources", "_distutils_hack") for word in ("--exclude", name)
+    ]
+    size_bytes = int(machine.run("du", "-sb", *others, site_packages).stdout.split()[0])
+    assert 20_000_000 < size_bytes < 120_000_000
 
 
 def test_how_it_is_can_be_seen_without_sudo_after_joining_the_group(installed: Serving) -> None:
