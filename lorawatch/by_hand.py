@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from lorawatch.domain.errors import DeliveryRefusedError
 from lorawatch.domain.model import Artifact, Candidate, Delivery, Facts
-from lorawatch.domain.planning import refuse_unsafe_name
+from lorawatch.domain.planning import base_name_of, refuse_unsafe_name
 from lorawatch.domain.policy import RetrySettings
 from lorawatch.domain.ports import Stop
 from lorawatch.engine.carrying import Arrived, Carrier, Failed
@@ -23,7 +24,7 @@ from lorawatch.engine.recording import plan_delivery
 from lorawatch.engine.settings import IntakeSettings, Route
 from lorawatch.engine.sidecars import Sidecars
 from lorawatch.engine.staged import StagedCopies
-from lorawatch.journal import deliveries, files
+from lorawatch.journal import deliveries, files, upkeep
 from lorawatch.journal.database import Database
 from lorawatch.journal.rows import Connection
 from lorawatch.looking import Verdict
@@ -61,8 +62,7 @@ def deliver(
     process = f"send-{os.getpid()}-{secrets.token_hex(3)}"
     if name is not None:
         refuse_unsafe_name(name)
-    with journal.write() as connection:
-        artifact = _add_artifact(connection, verdict.candidate, verdict.sha256, verdict.facts)
+    planner = _Planner(verdict.candidate, verdict.sha256, verdict.facts, name)
     health = Health(list(routes), journal=journal, retry=retry, now=time.time, jitter=random.random)
     health.load()
     for route in routes:
@@ -70,7 +70,7 @@ def deliver(
             return
         is_up = health.probe_if_due(route.name)
         with journal.write() as connection:  # planned and claimed at once, or a running daemon would take it up
-            number = _plan(connection, artifact, route, name, time.time())
+            number = planner.plan(connection, route, time.time())
             claimed = []
             if is_up:
                 claimed = deliveries.claim(
@@ -97,21 +97,43 @@ def deliver(
             Sidecars(route, journal).tend()
 
 
-def _add_artifact(connection: Connection, candidate: Candidate, sha256: str, facts: Facts) -> Artifact:
-    """Record the file as an artifact, and as nothing else: what a daemon knows and owes of this path stays as it is."""
-    new = files.NewArtifact(candidate.root, candidate.path, candidate.version, sha256, facts, is_backlog=False)
-    return files.add_artifact(connection, new, now=time.time())
+@dataclass(slots=True)
+class _Planner:
+    """Plans the deliveries of one file, under a name of the person's choice if there is one."""
 
+    candidate: Candidate
+    sha256: str
+    facts: Facts
+    name: str | None
+    artifact: Artifact | None = None  # of those deliveries that were not planned before
 
-def _plan(connection: Connection, artifact: Artifact, route: Route, name: str | None, now: float) -> int:
-    """Plan a delivery to one destination, under a name of the person's choice if there is one."""
-    if name is not None:
-        route = replace(route, name_template=name)
-    planned = plan_delivery(connection, artifact, route, IntakeSettings(), now=now)
-    if planned is None:
-        msg = "a new artifact cannot have been planned before"
-        raise RuntimeError(msg)
-    return planned.delivery_id
+    def plan(self, connection: Connection, route: Route, now: float) -> int:
+        """Return the number of the delivery to one destination: the one that waits or failed before, or a new one."""
+        if self.name is not None:
+            route = replace(route, name_template=self.name)
+        return self._begun_before(connection, route, now) or self._new(connection, route, now)
+
+    def _begun_before(self, connection: Connection, route: Route, now: float) -> int | None:
+        path, root = self.candidate.path, self.candidate.root
+        try:
+            base_name = base_name_of(route.name_template, path=path, root=root, sha256=self.sha256, facts=self.facts)
+        except DeliveryRefusedError:
+            return None  # planned anew, it fails with the same words
+        return upkeep.take_up(connection, self.candidate, self.sha256, route.destination_id, base_name, now=now)
+
+    def _new(self, connection: Connection, route: Route, now: float) -> int:
+        if self.artifact is None:
+            # As an artifact, and as nothing else: what a daemon knows and owes of this path stays as it is.
+            candidate = self.candidate
+            new = files.NewArtifact(
+                candidate.root, candidate.path, candidate.version, self.sha256, self.facts, is_backlog=False
+            )
+            self.artifact = files.add_artifact(connection, new, now=now)
+        planned = plan_delivery(connection, self.artifact, route, IntakeSettings(), now=now)
+        if planned is None:
+            msg = "a new artifact cannot have been planned before"
+            raise RuntimeError(msg)
+        return planned.delivery_id
 
 
 def _sent(result: Arrived | Failed, journal: Database) -> Sent:

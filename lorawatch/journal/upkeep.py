@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lorawatch.domain.model import Delivery, DeliveryState
+from lorawatch.domain.model import Candidate, Delivery, DeliveryState
 from lorawatch.domain.policy import Outcome
 from lorawatch.journal import deliveries
-from lorawatch.journal.rows import Connection, milliseconds
+from lorawatch.journal.rows import Connection, milliseconds, signed
 
 _PUT_BACK = """
     state = 'planned', attempt = 0, sent_bytes = 0, code = NULL, reason = NULL, next_attempt_at_ms = NULL,
@@ -154,6 +154,37 @@ def record_retired(connection: Connection, delivery_id: int, *, now: float) -> N
         " WHERE delivery_id = ?",
         (milliseconds(now), delivery_id),
     )
+
+
+def take_up(
+    connection: Connection, candidate: Candidate, sha256: str, destination_id: int, base_name: str, *, now: float
+) -> int | None:
+    """Put back the delivery of this very version that has not arrived; return its number, None if there is none.
+
+    How much of it a server holds already stays known.
+    """
+    version = candidate.version
+    row = connection.execute(
+        f"""
+        UPDATE delivery SET {_PUT_BACK}, changed_at_ms = ?
+        WHERE delivery_id = (
+            SELECT max(delivery_id) FROM delivery JOIN artifact USING (artifact_id)
+            WHERE path = ? AND inode = ? AND artifact.size_bytes = ? AND mtime_ns = ? AND sha256 = ?
+                AND destination_id = ? AND base_name = ? AND state IN ('planned', 'waiting', 'failed'))
+        RETURNING delivery_id
+        """,
+        (
+            milliseconds(now),
+            os.fsencode(candidate.path),
+            signed(version.inode),
+            version.size_bytes,
+            version.mtime_ns,
+            sha256,
+            destination_id,
+            os.fsencode(base_name),
+        ),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def displace(

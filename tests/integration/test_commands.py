@@ -437,6 +437,30 @@ def test_send_beside_a_daemon_takes_nothing_from_what_the_daemon_owes(scene: Sce
     assert names(gone) == names(scene.loras) == [NAME]
 
 
+def test_send_of_a_file_whose_delivery_waits_goes_on_with_that_one(scene: Scene) -> None:
+    save_in_place(scene.tmp_path / NAME, small_lora())
+    scene.loras.rmdir()
+    for _ in range(2):
+        assert command(scene, "send", NAME).exit_code == 3
+    assert command(scene, "send", NAME, "--as", "another.safetensors").exit_code == 3
+    save_in_place(scene.tmp_path / NAME, small_lora(2))  # another version
+    assert command(scene, "send", NAME).exit_code == 3
+    waiting = command(scene, "status", "--json").json()["deliveries"]
+    assert sorted((each["delivery_id"], each["remote_name"]) for each in waiting) == [
+        (1, NAME),
+        (2, "another.safetensors"),
+        (3, NAME),
+    ]
+    scene.loras.mkdir()
+    finished = command(scene, "send", NAME)
+    assert finished.exit_code == 0, finished.stderr
+    assert contents(scene.loras) == {NAME: small_lora(2)}
+    delivered = [
+        each for each in command(scene, "status", "--json").json()["deliveries"] if each["state"] == "delivered"
+    ]
+    assert [each["delivery_id"] for each in delivered] == [3]
+
+
 def test_send_of_a_file_that_is_ignored_as_existing_delivers_it(scene: Scene) -> None:
     config = scene.config(watch='existing = "ignore"')
     save_in_place(scene.outputs / NAME, small_lora())
