@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.fakes.comfyui_nodes import FOLDERS, NODES, Listing, described, refusal
+from tests.fakes.port import Port
 from tests.fakes.websocket import BINARY, PING, TEXT, accepted, frame
 
 Json = dict[str, Any]
@@ -110,7 +111,7 @@ class ComfyUIServer:
         self.released = threading.Event()  # cleared by `hang`: no call is answered until it is set
         self.released.set()
         self._http: _HttpServer | None = None
-        self._port = 0
+        self._port = Port()
 
     def __enter__(self) -> Self:
         self.start()
@@ -118,10 +119,11 @@ class ComfyUIServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._port.close()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._port.number}"
 
     def reserve(self) -> Self:
         """Take a port without answering there: a ComfyUI that has not been started yet."""
@@ -130,8 +132,7 @@ class ComfyUIServer:
         return self
 
     def start(self) -> None:
-        self._http = _HttpServer(("127.0.0.1", self._port), self)
-        self._port = self._http.server_address[1]
+        self._http = _HttpServer(self._port.address, self)
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> None:

@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from tests.fakes.port import Port
+
 Json = dict[str, Any]
 
 
@@ -111,7 +113,7 @@ class McpServer:
         self.lock = threading.Lock()
         self._parts = self.directory.parent / f"{self.directory.name}-parts"
         self._http: _HttpServer | None = None
-        self._port = 0
+        self._port = Port()
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -121,14 +123,14 @@ class McpServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._port.close()
 
     @property
     def url(self) -> str:
-        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._port.number}"
 
     def start(self) -> None:
-        self._http = _HttpServer(("127.0.0.1", self._port), self)
-        self._port = self._http.server_address[1]
+        self._http = _HttpServer(self._port.address, self)
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> None:
@@ -137,6 +139,13 @@ class McpServer:
             self._http.close_all()
             self._http.server_close()
             self._http = None
+
+    def move(self) -> None:
+        """Go on at another port."""
+        self.stop()
+        self._port.close()
+        self._port = Port()
+        self.start()
 
     def restart(self, *, forgets: bool = True) -> None:
         self.stop()

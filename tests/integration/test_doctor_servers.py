@@ -1,9 +1,9 @@
 """`doctor` and servers: each of the client's known troubles, on real servers that have it."""
 
-import socket
 import ssl
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from lorawatch.doctor.findings import Finding, Level
 from tests.fakes.aitoolkit_server import AIToolkitServer
 from tests.fakes.comfyui_server import ComfyUIServer
 from tests.fakes.mcp_server import Fault, McpServer
+from tests.fakes.port import Port
 from tests.mcp_scenes import ONE, daemon_for
 from tests.scenes import small_lora
 
@@ -53,10 +54,10 @@ def only(found: list[Finding], check: str) -> Finding:
     return finding
 
 
-def closed_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    with closing(Port()) as port:
+        yield f"http://127.0.0.1:{port.number}"
 
 
 @pytest.mark.parametrize("dialect", ["documented", "chunked", "direct", "jsonrpc"])
@@ -83,11 +84,10 @@ def test_a_server_that_refuses_us_is_told_with_the_variable_for_its_token(folder
         assert "wrong" not in found.detail
 
 
-def test_no_server_at_the_url_is_told_with_the_command_that_shows_it(folders: Path) -> None:
-    url = closed_port()
-    (found,) = wrong(to_server(folders, url))
+def test_no_server_at_the_url_is_told_with_the_command_that_shows_it(folders: Path, dead_url: str) -> None:
+    (found,) = wrong(to_server(folders, dead_url))
     assert (found.check, found.code, found.level) == ("mcp-server", "connection-failed", Level.ERROR)
-    assert f"curl -v {url}" in found.fix
+    assert f"curl -v {dead_url}" in found.fix
 
 
 def test_a_url_that_leads_to_another_kind_of_server_is_told_with_what_it_is(folders: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_url_that_leads_to_another_kind_of_server_is_told_with_what_it_is(fold
         assert "is ComfyUI's MCP server" in found.detail
 
 
-def test_a_source_that_works_says_how_much_it_offers(folders: Path) -> None:
+def test_a_source_that_works_says_how_much_it_offers(folders: Path, dead_url: str) -> None:
     with AIToolkitServer(folders / "models", "current") as toolkit:
         (folders / "models/cat.safetensors").write_bytes(small_lora())
         tables = f'{DIRECTORY}directory = "{folders / "loras"}"\n[[sources]]\nname = "box"\nkind = "aitoolkit-mcp"\n'
@@ -111,8 +111,7 @@ def test_a_source_that_works_says_how_much_it_offers(folders: Path) -> None:
         assert wrong(found) == []
         assert "offers 1 model" in only(found, "source-server").detail
         assert toolkit.downloads() == 0
-        url = closed_port()
-        (bad,) = wrong(look(folders, f'{tables}url = "{url}"\n'))
+        (bad,) = wrong(look(folders, f'{tables}url = "{dead_url}"\n'))
         assert (bad.check, bad.code) == ("source-server", "connection-failed")
 
 
@@ -248,8 +247,8 @@ def test_none_type_not_iterable_and_no_effect_are_read_from_comfyui_s_history(fo
         assert any('"text": ""' in each.fix for each in found)
 
 
-def test_a_comfyui_that_is_down_or_something_else_is_told_apart(folders: Path) -> None:
-    (found,) = wrong(to_directory(folders, closed_port()))
+def test_a_comfyui_that_is_down_or_something_else_is_told_apart(folders: Path, dead_url: str) -> None:
+    (found,) = wrong(to_directory(folders, dead_url))
     assert (found.check, found.code) == ("comfyui", "comfyui-unreachable")
     with McpServer(folders / "there") as server:
         (found,) = wrong(to_directory(folders, server.url))

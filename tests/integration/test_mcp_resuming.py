@@ -86,9 +86,7 @@ def test_an_upload_is_begun_anew_on_what_is_another_server_or_another_name(tmp_p
             server.version, server.dialect = "2", "chunked"
         elif change == "url":
             memory = DictionaryMemory()
-            server.stop()
-            server._port = 0
-            server.start()
+            server.move()
         else:
             consignment = replace(consignment, delivery=replace(consignment.delivery, remote_name="dog.safetensors"))
         send(open_destination(server, memory=memory), consignment)

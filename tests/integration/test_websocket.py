@@ -10,6 +10,7 @@ import pytest
 from lorawatch.comfyui.steps import Step, StepListener, step_in
 from lorawatch.transport.calls import CallError, Failure
 from lorawatch.transport.websocket import MOST_TEXT_BYTES, WebSocket
+from tests.fakes.port import Port
 from tests.fakes.websocket import BINARY, CLOSE, PING, TEXT, accepted, frame
 
 CONTINUATION = 0x0
@@ -110,10 +111,8 @@ def test_what_speaks_no_websocket_is_refused(answer: bytes) -> None:
 
 
 def test_a_closed_port_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with pytest.raises(CallError) as raised:
-        WebSocket(f"http://127.0.0.1:{port}/ws", timeout_seconds=5)
+    with contextlib.closing(Port()) as port, pytest.raises(CallError) as raised:
+        WebSocket(f"http://127.0.0.1:{port.number}/ws", timeout_seconds=5)
     assert raised.value.failure is Failure.NOT_CONNECTED
 
 

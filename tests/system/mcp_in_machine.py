@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.fakes import mcp_server
+from tests.fakes import mcp_server, port
 from tests.system.nspawn import Machine
 
 LORAS = "/srv/loras"
@@ -14,7 +14,7 @@ _FAKES = "/srv/fakes"
 _PROGRAM = f"""
 import sys
 sys.path.insert(0, "{_FAKES}")
-from mcp_server import Fault, McpServer
+from tests.fakes.mcp_server import Fault, McpServer
 server = McpServer("{LORAS}", token=sys.stdin.readline().strip() or None)
 server.faults.append(Fault("append", "slow", times=10**6, seconds=float(sys.argv[1])))
 with server:
@@ -34,8 +34,9 @@ class McpInMachine:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._machine.run("mkdir", "-p", _FAKES)
-        self._machine.run("tee", f"{_FAKES}/mcp_server.py", stdin=Path(mcp_server.__file__).read_bytes())
+        self._machine.run("mkdir", "-p", f"{_FAKES}/tests/fakes")
+        for file in (Path(mcp_server.__file__), Path(port.__file__)):
+            self._machine.run("tee", f"{_FAKES}/tests/fakes/{file.name}", stdin=file.read_bytes())
         words = ["python3", "-c", _PROGRAM, str(self._seconds_per_chunk)]
         self._process = subprocess.Popen(
             [*self._machine.enter(), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
