@@ -52,13 +52,16 @@ class VerdictDesk:
         self._unreadable_directories: dict[str, str] = {}
 
     def record(self, readings: Sequence[Reading]) -> None:
-        """Record a group of verdicts in one transaction, then say them and hand the staged copies over.
+        """Record a group of verdicts in one transaction, hand the staged copies over with it, and say them.
 
         Raises JournalError; the staged copies are gone then, and the files are read again.
         """
+        handed_over: dict[int, Accepted] = {}
         try:
-            recorded, news = self._record_all(readings)
+            recorded, news = self._record_all(readings, handed_over)
         except BaseException:
+            for delivery_id, accepted in handed_over.items():
+                self._staged.take_back(str(accepted.staged_at), delivery_id)
             for reading in readings:
                 if isinstance(reading, Accepted):
                     self.drop_staged(reading)
@@ -66,13 +69,21 @@ class VerdictDesk:
         for refused in news:
             self._tally.count(refused.rejection.state)
             announcing.refused(refused.candidate.path, refused.rejection)
+        wanted = {id(accepted) for accepted in handed_over.values()}
         for accepted, result in recorded:
             announcing.accepted(result.artifact)
-            self._hand_over(accepted, result)
+            if id(accepted) not in wanted:
+                self.drop_staged(accepted)
         self.announce([result for _, result in recorded])
 
-    def _record_all(self, readings: Sequence[Reading]) -> tuple[list[tuple[Accepted, Recorded]], list[Refused]]:
-        """Record the verdicts. A power cut may take them along: the files are then found, and read, once more."""
+    def _record_all(
+        self, readings: Sequence[Reading], handed_over: dict[int, Accepted]
+    ) -> tuple[list[tuple[Accepted, Recorded]], list[Refused]]:
+        """Record the verdicts. A power cut may take them along: the files are then found, and read, once more.
+
+        The staged copies are handed over before anybody can see the deliveries: a lane that is looking for work would
+        carry the file again, and leave the copy lying.
+        """
         recorded: list[tuple[Accepted, Recorded]] = []
         news: list[Refused] = []
         with self._journal.write(is_durable=False) as connection:
@@ -80,6 +91,7 @@ class VerdictDesk:
                 if isinstance(reading, Accepted):
                     result = record_accepted(connection, reading, self._routes, self._settings, now=self._now())
                     recorded.append((reading, result))
+                    self._hand_over(reading, result, handed_over)
                 elif isinstance(reading, Refused) and self._record_refused(connection, reading):
                     news.append(reading)
         return recorded, news
@@ -216,15 +228,15 @@ class VerdictDesk:
         )
         return not was_told
 
-    def _hand_over(self, accepted: Accepted, recorded: Recorded) -> None:
-        """Give the staged copy to the delivery it was made for, or remove it."""
+    def _hand_over(self, accepted: Accepted, recorded: Recorded, handed_over: dict[int, Accepted]) -> None:
+        """Give the staged copy to the delivery it was made for, if that is planned."""
         if accepted.staged is None or accepted.staged_at is None:
             return
         for planned in recorded.planned:
             if planned.destination == accepted.staged_at and planned.failure is None:
                 self._staged.put(accepted.staged_at, planned.delivery_id, accepted.staged)
+                handed_over[planned.delivery_id] = accepted
                 return
-        self.drop_staged(accepted)
 
     def _stager(self, destination: str | None) -> Stager | None:
         return next((route.stager for route in self._routes if route.name == destination), None)

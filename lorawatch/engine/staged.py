@@ -40,6 +40,11 @@ class StagedCopies:
         with self._lock:
             self._copies.setdefault(destination, {})[delivery_id] = staged
 
+    def take_back(self, destination: str, delivery_id: int) -> None:
+        """Take a copy back that was handed over in vain; its place stays taken."""
+        with self._lock:
+            self._copies.get(destination, {}).pop(delivery_id, None)
+
     def newest(self, destination: str, *, limit: int) -> list[int]:
         """Return the deliveries of a destination whose copies wait, newest first."""
         with self._lock:

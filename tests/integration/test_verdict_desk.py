@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lorawatch.destinations.directory import DirectoryDestination
+from lorawatch.domain.errors import JournalError
 from lorawatch.domain.model import Candidate, Facts, Version
 from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.recording import Accepted
@@ -16,6 +18,7 @@ from lorawatch.engine.staged import MOST_STAGED, StagedCopies
 from lorawatch.engine.tally import Tally
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
+from lorawatch.journal.rows import Connection
 
 Stage = Callable[[int], Accepted]
 
@@ -115,4 +118,47 @@ def test_the_copy_goes_when_its_source_does(desk: VerdictDesk, loras: Path, stag
     desk.record([stage(1)])
     desk.gone("/out/cat.safetensors", was_pending=False)
     assert list(loras.iterdir()) == []
+    assert left_places(staged) == MOST_STAGED
+
+
+def test_whoever_finds_a_delivery_finds_its_copy(
+    desk: VerdictDesk, journal: Database, stage: Stage, staged: StagedCopies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane may look for work at the very moment that the verdict is recorded."""
+    found: list[tuple[list[int], list[int]]] = []
+    write = journal.write
+
+    @contextmanager
+    def watched(*, is_durable: bool = True) -> Iterator[Connection]:
+        with write(is_durable=is_durable) as connection:
+            yield connection
+        numbers = [row[0] for row in connection.execute("SELECT delivery_id FROM delivery WHERE state = 'planned'")]
+        found.append((numbers, staged.newest("comfyui", limit=9)))
+
+    monkeypatch.setattr(journal, "write", watched)
+    desk.record([stage(1)])
+    assert found == [([1], [1])]
+
+
+def test_a_copy_whose_verdict_cannot_be_recorded_goes_with_its_place(
+    desk: VerdictDesk,
+    journal: Database,
+    loras: Path,
+    stage: Stage,
+    staged: StagedCopies,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = journal.write
+
+    @contextmanager
+    def failing(*, is_durable: bool = True) -> Iterator[Connection]:
+        with write(is_durable=is_durable) as connection:
+            yield connection
+            raise JournalError("the disk is full")
+
+    monkeypatch.setattr(journal, "write", failing)
+    with pytest.raises(JournalError):
+        desk.record([stage(1)])
+    assert list(loras.iterdir()) == []
+    assert staged.newest("comfyui", limit=9) == []
     assert left_places(staged) == MOST_STAGED
