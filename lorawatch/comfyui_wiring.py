@@ -1,6 +1,7 @@
 """Puts together what asks ComfyUI: for app.py, which hands in the configuration and takes the threads to the service.
 
-It connects to nothing; the client is loaded on its thread when something is first asked, for HTTP costs 80 ms and 8 MB.
+It connects to nothing; the client is loaded on its thread when something is first asked, for HTTP costs 80 ms and 8 MB,
+and the watch where there is a ComfyUI to be asked.
 """
 
 import os
@@ -8,15 +9,18 @@ import random
 import threading
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from lorawatch.config import ComfyUIMcpDestinationConfig, DestinationConfig
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.domain.policy import RetrySettings
 from lorawatch.domain.ports import ComfyUIApi, Destination, Toucher
-from lorawatch.engine.comfyui_watch import ComfyUIWatch
 from lorawatch.engine.settings import ComfyUILink, Route
 from lorawatch.journal.database import Database
 from lorawatch.sources.mounts import is_local
+
+if TYPE_CHECKING:
+    from lorawatch.engine.comfyui_watch import ComfyUIWatch
 
 
 def link_of(
@@ -47,12 +51,16 @@ def link_of(
 
 def watches_of(
     routes: Sequence[Route], *, journal: Database, stop: threading.Event, retry: RetrySettings
-) -> list[ComfyUIWatch]:
+) -> "list[ComfyUIWatch]":
     """Return one watch per ComfyUI; none of them is started."""
     links: dict[str, list[Route]] = {}
     for route in routes:
         if route.comfyui is not None:
             links.setdefault(route.comfyui.url, []).append(route)
+    if not links:
+        return []
+    from lorawatch.engine.comfyui_watch import ComfyUIWatch
+
     return [
         ComfyUIWatch(
             linked,

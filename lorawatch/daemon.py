@@ -26,6 +26,7 @@ from lorawatch.signals import Signals
 
 _M_ARENA_MAX = -8  # malloc.h
 TICK_SECONDS = 1.0
+STARTING_TICK_SECONDS = 0.1  # how soon a signal is heeded until everything is listed; the listing wants the processor
 ONCE_TICK_SECONDS = 0.02
 DRAIN_TICK_SECONDS = 0.05
 DRAIN_SECONDS = 30.0  # a reload waits so long for what is being carried; then it is interrupted and goes on after
@@ -108,7 +109,10 @@ class Daemon:
                 self.notifier.status(self.service.summary())
             if self._signals.take_reload() and self._take_reload():
                 is_ready = False
-            self._signals.wait(TICK_SECONDS if is_ready else ONCE_TICK_SECONDS)
+            if is_ready:
+                self._signals.wait(TICK_SECONDS)
+            else:
+                self.service.wait_until_ready(STARTING_TICK_SECONDS)
         self.stop()
 
     def run_once(self, on_tick: Callable[[Database], None] = lambda _: None) -> int:

@@ -6,11 +6,13 @@ concrete class, because there is one: the engine names it directly.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from lorawatch.domain.comfyui import ListedFile, Queue
 from lorawatch.domain.errors import DestinationError, FileRejectedError
 from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, Version
+
+if TYPE_CHECKING:
+    from lorawatch.domain.comfyui import ListedFile, Queue  # words of those who have a ComfyUI to ask
 
 
 class Stop(Protocol):
@@ -249,7 +251,7 @@ class ComfyUIApi(Protocol):
     def listing(self, folder: str, *, stop: Stop) -> list[str] | None:
         """Return the names in a models folder; None if it knows no such folder."""
 
-    def files(self, folder: str, *, stop: Stop) -> list[ListedFile] | None:
+    def files(self, folder: str, *, stop: Stop) -> "list[ListedFile] | None":
         """Return the files in a models folder with size and time; None if it cannot tell."""
 
     def can_choose_lora(self, name: str, *, stop: Stop) -> bool | None:
@@ -258,7 +260,7 @@ class ComfyUIApi(Protocol):
     def can_read(self, folder: str, name: str, *, stop: Stop) -> bool:
         """Return False if it surely fails to read a file that it lists."""
 
-    def queue(self, *, stop: Stop) -> Queue:
+    def queue(self, *, stop: Stop) -> "Queue":
         """Return how much it has to do."""
 
     def free(self, *, stop: Stop) -> None:

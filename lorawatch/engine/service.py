@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lorawatch.domain.errors import JournalError
-from lorawatch.engine.comfyui_watch import ComfyUIWatch
 from lorawatch.engine.health import Health
 from lorawatch.engine.intake import Intake
 from lorawatch.engine.lanes import NO_LIMIT, Bell, Lane
@@ -19,6 +19,9 @@ from lorawatch.engine.summary import Overview, summary_line
 from lorawatch.events import Event, emit
 from lorawatch.journal import deliveries, upkeep, views
 from lorawatch.journal.database import Database
+
+if TYPE_CHECKING:
+    from lorawatch.engine.comfyui_watch import ComfyUIWatch  # loaded where there is a ComfyUI to ask
 
 # A system call that takes longer than this hangs (a dead NFS server keeps its caller for minutes to for ever).
 STUCK_SECONDS = 60.0
@@ -40,7 +43,7 @@ class Service:
     bell: Bell
     stop_event: threading.Event
     process: str
-    watches: Sequence[ComfyUIWatch] = ()
+    watches: "Sequence[ComfyUIWatch]" = ()
     stuck_seconds: float = STUCK_SECONDS  # the daemon sets it to half of what the unit's watchdog allows
     _threads: list[threading.Thread] = field(default_factory=list)
     _change_counter: int = -1
@@ -69,6 +72,13 @@ class Service:
     def is_ready(self) -> bool:
         """Return whether every watched directory that is there has been listed; a network disk that hangs is not."""
         return all(intake.is_ready.is_set() or self._is_hung_network(intake) for intake in self.intakes)
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait until another watched directory has been listed, at most so long."""
+        for intake in self.intakes:
+            if not intake.is_ready.is_set():
+                intake.is_ready.wait(seconds)
+                return
 
     def supervise(self) -> bool:
         """Do what the main thread does once a second; return whether watcher and intakes are alive."""

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from lorawatch.domain.errors import FileRejectedError
 from lorawatch.domain.model import Facts
 from lorawatch.domain.ports import Stop
-from lorawatch.inspection.families_table import family_table
 from lorawatch.inspection.hashing import Sink, sha256_of
-from lorawatch.inspection.header import Header
-from lorawatch.inspection.inspector import SafetensorsInspector
+from lorawatch.inspection.rules import rules_version
 from lorawatch.inspection.wholeness import has_hole
 
 if TYPE_CHECKING:
+    from lorawatch.inspection.header import Header
     from lorawatch.inspection.weights import WeightsScan
 
 _FIXES = {
@@ -32,14 +31,21 @@ class Examiner:
     """Begins examinations with the settings of `[inspect]`."""
 
     def __init__(self, *, max_header_bytes: int, scan_weights: bool, on_nonfinite: str) -> None:
-        self._inspector = SafetensorsInspector(max_header_bytes=max_header_bytes)
+        self._max_header_bytes = max_header_bytes
         self._scan_weights = scan_weights
         self.sees_gaps = scan_weights  # whether a file with a gap is always rejected
         self._rejected = frozenset({"zero-tail"} | ({"nonfinite"} if on_nonfinite == "reject" else set()))
-        self.version = f"{self._inspector.version}/scan:{scan_weights}/nonfinite:{on_nonfinite}"
+        rules = rules_version(max_header_bytes=max_header_bytes)
+        self.version = f"{rules}/scan:{scan_weights}/nonfinite:{on_nonfinite}"
 
     def warm_up(self) -> None:
-        """Load what the first file would wait for: numpy and the table of families take a tenth of a second."""
+        """Load what the first file would wait for: numpy and the table of families take a tenth of a second.
+
+        A daemon starts without them, and is ready that much earlier.
+        """
+        import lorawatch.inspection.inspector
+        from lorawatch.inspection.families_table import family_table
+
         family_table()
         if self._scan_weights:
             import lorawatch.inspection.weights  # noqa: F401 for its effect: the module is loaded then
@@ -51,14 +57,16 @@ class Examiner:
         """
         if has_hole(descriptor, os.fstat(descriptor).st_size):
             raise FileRejectedError("a part of it was never written", code="unwritten-data")
-        facts, header = self._inspector.inspect(descriptor, name=name)
+        from lorawatch.inspection.inspector import SafetensorsInspector  # see warm_up
+
+        facts, header = SafetensorsInspector(max_header_bytes=self._max_header_bytes).inspect(descriptor, name=name)
         return Examination(facts, header if self._scan_weights else None, rejected=self._rejected)
 
 
 class Examination:
     """One file under examination: `facts` are known, its weights are looked at while they are read."""
 
-    def __init__(self, facts: Facts, header: Header | None, *, rejected: frozenset[str]) -> None:
+    def __init__(self, facts: Facts, header: "Header | None", *, rejected: frozenset[str]) -> None:
         self.facts = facts
         self._header = header
         self._rejected = rejected

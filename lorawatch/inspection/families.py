@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 from lorawatch.domain.model import Finding
 from lorawatch.inspection.adapters import Sizes, adapted_layers
-from lorawatch.inspection.families_table import FamilyTable, family_table, table_version
-
-__all__ = ["Evidence", "FamilyVerdict", "judge", "recognise", "table_version", "weigh"]
+from lorawatch.inspection.families_table import FamilyTable, family_table
 
 _METADATA_KEYS = ("ss_base_model_version", "modelspec.architecture")
 # The last ones are those of the format that OneTrainer calls OMI.

@@ -4,14 +4,14 @@
 families.toml. Names are compared with "_" for ".", because kohya's names have lost the difference.
 """
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
 from typing import NamedTuple
+
+from lorawatch.inspection.rules import table_text
 
 # The repeated blocks of a transformer. A UNet's differ from each other; fewer than five are refiners and the like,
 # which trainers often leave out.
@@ -129,6 +129,7 @@ def _stacks(text: str) -> dict[str, frozenset[int]]:
     return {name: frozenset(numbers) for name, numbers in stacks.items() if len(numbers) >= _STACK_SIZE}
 
 
+@cache
 def _pattern(name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Split a name into its pattern ("#" for each number) and the ranges of its numbers."""
     ranges: list[tuple[int, int]] = []
@@ -148,14 +149,3 @@ def _pattern(name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
 def family_table() -> FamilyTable:
     """Return the table of this package; built once per process, in about 25 ms."""
     return FamilyTable(table_text())
-
-
-@cache
-def table_text() -> str:
-    """Return the text of families.toml."""
-    return resources.files(__package__).joinpath("families.toml").read_text(encoding="utf-8")
-
-
-def table_version() -> str:
-    """Return a short hash of the table, to be stored beside verdicts that depend on it."""
-    return hashlib.sha256(table_text().encode()).hexdigest()[:12]

@@ -9,18 +9,13 @@ from dataclasses import replace
 from lorawatch.domain.model import Facts
 from lorawatch.inspection.alphas import alpha_in_tensors
 from lorawatch.inspection.facts import facts_of
-from lorawatch.inspection.families import table_version
 from lorawatch.inspection.header import Header, read_header
-
-# Part of each stored verdict, beside the family table's own. Raise it when any verdict could come out differently.
-_RULES = 2
 
 
 class SafetensorsInspector:
     """Says what safetensors files are, by their headers."""
 
     def __init__(self, *, max_header_bytes: int) -> None:
-        self.version = f"safetensors-{_RULES}/families:{table_version()}/header:{max_header_bytes}"
         self._max_header_bytes = max_header_bytes
 
     def header(self, descriptor: int, *, name: str) -> Facts:

@@ -179,6 +179,17 @@ class FolderSource:
         """Return whether a path lies below the root with no hidden name on the way."""
         return path.startswith(os.path.join(self.root, "")) and "/." not in path[self._start - 1 :]
 
+    def _is_leaf(self, path: str) -> bool:
+        """Return whether a directory surely holds no other one: a thousand files are then not listed to find that out.
+
+        Raises OSError.
+        """
+        root = self._known
+        if root is None:
+            return False
+        real_path = root.real_path + path[len(self.root) :]
+        return self._mounts.of(real_path).counts_directories and os.lstat(path).st_nlink == 2
+
     def _find_mounts_below(self, root: Root) -> dict[str, Mount]:
         """Return what is mounted below the root, by its path as seen through the root."""
         start = len(os.path.join(root.real_path, ""))
@@ -199,6 +210,7 @@ class FolderSource:
                 self.root,
                 hub=self._hub,
                 is_wanted=lambda path: self._wanted.wants(path, self._start),
+                is_leaf=self._is_leaf,
                 on_hint=self._on_hint,
                 on_overflow=self._on_overflow,
             )

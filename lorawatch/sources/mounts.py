@@ -23,6 +23,10 @@ _REMOTE = frozenset(
     }
 )
 
+# File systems on which each directory has one link more for every directory in it, beside its own two (their kernel
+# sources: ext4_mkdir, xfs_create, shmem_mkdir). btrfs always says one, and what FUSE says is anybody's guess.
+_COUNTING = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -35,6 +39,11 @@ class Mount:
     def is_local(self) -> bool:
         """Whether every change to its files is made by this machine's kernel."""
         return self.kind not in _REMOTE and not self.kind.startswith("fuse.")
+
+    @property
+    def counts_directories(self) -> bool:
+        """Whether a directory with two links surely holds no other one."""
+        return self.kind in _COUNTING
 
 
 _NOWHERE = Mount("/", "")  # without a mount table everything counts as one local file system

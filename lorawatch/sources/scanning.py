@@ -6,7 +6,9 @@ It never opens a file, never follows a link to a directory, and holds one direct
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from lorawatch.domain.errors import SourceError
 from lorawatch.domain.model import Candidate, Version
@@ -17,6 +19,7 @@ from lorawatch.sources.looking import sight, version_of
 _ANY_WITH_SUFFIX = re.compile(r"(?:\*\*/)?\*(?P<suffix>\.[^*?\[\]\\/!]*[^*?\[\]\\/!\s])")
 _NAMED_GROUP = re.compile(r"\(\?P<\w+>")
 
+_AS_BYTES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsencode does it, without its call
 PAGE = 250  # entries held at once, however many a directory has
 _Page = dict[Entry, int]  # with the ctime in ns of each; a stat_result is four times as large
 
@@ -34,7 +37,7 @@ class NameFilter:
         self._excluded = _translate(exclude) if exclude else None
         # With nothing but suffixes to compare, whoever scans need not ask for each name.
         is_simple = self._suffixes is not None and not exclude
-        self.endings = tuple(map(os.fsencode, suffixes)) if is_simple else None
+        self.endings = suffixes if is_simple else None
 
     def wants(self, path: str, start: int) -> bool:
         """Return whether a path is wanted; what counts of it begins at `start`, behind the root and its slash."""
@@ -75,8 +78,8 @@ def scan_tree(
         current = pending.pop()
         try:
             odd: list[str] = []
-            with os.scandir(os.fsencode(current)) as entries:
-                for page in _pages(entries, pending, odd, root, wanted):
+            with _entries(current) as entries:
+                for page in _pages(entries, current, pending, odd, root, wanted):
                     yield from _candidates(current, page, root, unsettled)
             yield from filter(None, (_odd_candidate(path, root) for path in odd))
         except OSError as error:
@@ -85,33 +88,50 @@ def scan_tree(
                 unreadable[current] = error.strerror or str(error)
 
 
+@contextmanager
+def _entries(directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """List an open directory: a tenth of the time of a stat is finding the way to it (measured, five levels deep)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
 def _pages(
-    entries: Iterator[os.DirEntry[bytes]], pending: list[str], odd: list[str], root: str, wanted: NameFilter
+    entries: Iterator[os.DirEntry[str]],
+    directory: str,
+    pending: list[str],
+    odd: list[str],
+    root: str,
+    wanted: NameFilter,
 ) -> Iterator[_Page]:
     """Yield the wanted files of one directory a page at a time; its sub-directories go to `pending`, the rest to `odd`.
 
     This is the loop that runs a hundred thousand times: no call in it that could be outside. Raises OSError.
     """
     start, endings = len(os.path.join(root, "")), wanted.endings
+    below = os.path.join(directory, "")
     page: _Page = {}
     for entry in entries:
         name = entry.name
-        if name.startswith(b"."):
+        if name.startswith("."):
             continue
         if not entry.is_file(follow_symlinks=False):
-            path = os.fsdecode(entry.path)
+            path = below + name
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)
             if wanted.wants(path, start):
                 odd.append(path)
             continue
-        if not (name.endswith(endings) if endings else wanted.wants(os.fsdecode(entry.path), start)):
+        if not (name.endswith(endings) if endings else wanted.wants(below + name, start)):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed since it was listed
             continue
-        page[name, status.st_ino, status.st_size, status.st_mtime_ns] = status.st_ctime_ns
+        page[name.encode(*_AS_BYTES), status.st_ino, status.st_size, status.st_mtime_ns] = status.st_ctime_ns
         if len(page) == PAGE:
             yield page
             page = {}

@@ -132,12 +132,14 @@ class WatchedTree:
         *,
         hub: WatchHub,
         is_wanted: Callable[[str], bool],
+        is_leaf: Callable[[str], bool],
         on_hint: Callable[[Hint], None],
         on_overflow: Callable[[], None],
     ) -> None:
         self.root = root
         self._hub = hub
         self._is_wanted = is_wanted
+        self._is_leaf = is_leaf  # whether a directory surely holds no other one, without listing it
         self._on_hint = on_hint
         self._on_overflow = on_overflow
         self._lock = threading.Lock()
@@ -243,6 +245,8 @@ class WatchedTree:
             if path in self._skipped or not self._watch(path):
                 continue
             try:
+                if self._is_leaf(path):
+                    continue
                 with os.scandir(path) as entries:
                     pending += [
                         entry.path

@@ -1,12 +1,9 @@
 """What `lorawatch check` costs over many files, against the sha256 of the same files and nothing else."""
 
 import os
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
 
-from tests.benchmarks.daemon import COMMAND, PROJECT
+from tests.benchmarks.daemon import COMMAND, seconds_of
 from tests.benchmarks.measuring import MEGABYTE, Report, Sample, Settings, ratio
 from tests.factories import write_lora
 
@@ -33,8 +30,8 @@ def measure_check(directory: str, settings: Settings) -> Report:
                 (alone, [sys.executable, "-c", HASH_ALONE]),
                 (check, [*COMMAND, "check", "--json"]),
             ):
-                seconds = _run([*command, *files])
-                if number >= 0:  # the first round fills the page cache
+                seconds = seconds_of([*command, *files])
+                if number >= 0:  # the first round fills the page cache and compiles
                     sample.seconds.append(seconds)
         what = f"{count:,} files of {total / count / MEGABYTE:.0f} MB"
         for label, sample, asked in (
@@ -58,9 +55,3 @@ def _files(directory: str, count: int, size_bytes: int) -> list[str]:
         else:
             os.link(files[number % DISTINCT_FILES], file)
     return files
-
-
-def _run(command: Sequence[str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, check=True, cwd=PROJECT, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from lorawatch.cli.program import program
-from tests.benchmarks.daemon import COMMAND, PROJECT, Lorawatch
+from tests.benchmarks.daemon import COMMAND, Lorawatch, seconds_of
 from tests.benchmarks.measuring import Report, Sample, Settings, ratio, settle, wait_until
 from tests.factories import Tensor, lora_bytes
 
@@ -139,16 +137,10 @@ def measure_help(directory: str, settings: Settings) -> Report:
     empty, real = Sample(), Sample()
     for number in range(-1, 2 * settings.rounds):  # the first round compiles
         for sample, command in ((empty, [sys.executable, str(script)]), (real, [*COMMAND])):
-            seconds = _run([*command, "--help"])
+            seconds = seconds_of([*command, "--help"])
             if number >= 0:
                 sample.seconds.append(seconds)
     report = Report(f"--help, median of {2 * settings.rounds}", ("", "seconds", "spread", "x empty program", "asked"))
     for label, sample, asked in ((f"empty typer program, {count} commands", empty, ""), ("lorawatch", real, "≤ 1.3")):
         report.rows.append((label, f"{sample.median:.3f}", sample.spread, ratio(sample.median, empty.median), asked))
     return report
-
-
-def _run(command: Sequence[str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, check=True, cwd=PROJECT, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started

@@ -14,9 +14,9 @@ __all__ = ["scene"]
 
 MORE_FAMILIES = """
 from lorawatch.cli import main
-from lorawatch.inspection import inspector
+from lorawatch.inspection import rules
 
-inspector.table_version = lambda: "with one row more"
+rules.table_version = lambda: "with one row more"
 main()
 """
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from lorawatch.inspection.families import FamilyVerdict, recognise, table_version
+from lorawatch.inspection.families import FamilyVerdict, recognise
 from lorawatch.inspection.families_table import FamilyTable, family_table
+from lorawatch.inspection.rules import table_version
 from tests.key_lists.patterns import KeyList, compress, expand, read_key_lists
 
 KEY_LISTS = {key_list.name: key_list for key_list in read_key_lists()}
