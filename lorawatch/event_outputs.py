@@ -26,7 +26,10 @@ class Output(Protocol):
     """One place where events go."""
 
     def write(self, record: Record) -> None:
-        """Write one event. Never raises."""
+        """Write one event, or keep it for the next `flush`. Never raises."""
+
+    def flush(self) -> None:
+        """Let go of what was written. Never raises."""
 
     def close(self) -> None:
         """Give back what was opened; what was handed in stays open."""
@@ -45,7 +48,7 @@ def json_renderer(*, is_ascii: bool) -> Render:
 
 
 class StreamOutput:
-    """Lines on a stream that somebody else owns, each flushed."""
+    """Lines on a stream that somebody else owns."""
 
     def __init__(self, stream: TextIO, render: Render) -> None:
         self._stream: TextIO | None = stream
@@ -61,14 +64,28 @@ class StreamOutput:
             line = line.encode(self._foreign_encoding, PLAINLY).decode(self._foreign_encoding)
         try:
             self._stream.write(f"{line}\n")
+        except (OSError, ValueError) as error:
+            self._lose(error, self._stream)
+
+    def flush(self) -> None:
+        """Hand the lines to the system."""
+        if self._stream is None:
+            return
+        try:
             self._stream.flush()
-        except BrokenPipeError:  # nobody reads any more, for good: the daemon goes on, the file and status still tell
-            self._silence(self._stream)
-        except (OSError, ValueError):
-            pass  # a full disk or a closed stream: this line is lost; the next one is tried, and the journal has it all
+        except (OSError, ValueError) as error:
+            self._lose(error, self._stream)
 
     def close(self) -> None:
         """Leave the stream to its owner."""
+
+    def _lose(self, error: Exception, stream: TextIO) -> None:
+        """Take note that lines are lost to a full disk or a closed stream: the next one is tried, the journal has all.
+
+        Where nobody reads any more it is for good: the daemon goes on, the log file and `status` still tell.
+        """
+        if isinstance(error, BrokenPipeError):
+            self._silence(stream)
 
     def _silence(self, stream: TextIO) -> None:
         """Point the stream nowhere: else Python would fail once more when it flushes it at exit."""
@@ -104,6 +121,9 @@ class FileOutput:
                 self._on_trouble(error)
         else:
             self._is_in_trouble = False
+
+    def flush(self) -> None:
+        """Do nothing: each event is written as it comes."""
 
     def close(self) -> None:
         """Close the file."""
@@ -149,6 +169,10 @@ class JournalOutput:
             self._journal.send(list(_fields(record)))
         except OSError:
             self._fallback.write(record)
+
+    def flush(self) -> None:
+        """Flush the fallback; the journal has each event as it comes."""
+        self._fallback.flush()
 
     def close(self) -> None:
         """Close the socket."""

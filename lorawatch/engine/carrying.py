@@ -29,7 +29,7 @@ from lorawatch.engine.progress import ProgressReport
 from lorawatch.engine.retiring import retire_older_steps
 from lorawatch.engine.settings import Route
 from lorawatch.engine.staged import StagedCopies
-from lorawatch.events import Event, emit
+from lorawatch.events import Event, emit, together
 from lorawatch.journal import deliveries
 from lorawatch.journal.database import Database
 
@@ -215,22 +215,23 @@ class Carrier:
         return Evidence.LISTED if after.size_bytes is None else Evidence.SIZE
 
     def _record(self, results: Sequence[Arrived | Failed]) -> None:
+        arrived = [each for each in results if isinstance(each, Arrived)]
         outcomes = [(each, self._outcome(each)) for each in results if isinstance(each, Failed)]
         now = self.now()
         with self.journal.write() as connection:
-            for each in results:
-                if isinstance(each, Arrived):
-                    record_arrival(connection, self.route, each.delivery, each.receipt, now=now)
+            for each in arrived:
+                record_arrival(connection, self.route, each.delivery, each.receipt, now=now)
             for failed, outcome in outcomes:
                 deliveries.record_outcome(connection, failed.delivery.delivery_id, outcome, now=now)
         if self.route.comfyui is not None:
             self.route.comfyui.wake.set()
-        for each in results:
-            if isinstance(each, Arrived):
-                self.health.report_arrived(self.route.name)
+        if arrived:
+            self.health.report_arrived(self.route.name)
+        with together():
+            for each in arrived:
                 announcing.delivered(each.delivery, each.receipt)
-        for failed, outcome in outcomes:
-            announcing.not_delivered(failed.delivery, outcome, fix=failed.error.fix, now=now)
+            for failed, outcome in outcomes:
+                announcing.not_delivered(failed.delivery, outcome, fix=failed.error.fix, now=now)
 
     def _outcome(self, failed: Failed) -> Outcome:
         """Decide what becomes of a delivery that did not arrive, and whether its destination is down."""

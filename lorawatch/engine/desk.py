@@ -18,7 +18,7 @@ from lorawatch.engine.settings import IntakeSettings, Route
 from lorawatch.engine.staged import StagedCopies
 from lorawatch.engine.tally import Tally
 from lorawatch.engine.tracking import Tracked
-from lorawatch.events import Event, emit
+from lorawatch.events import Event, emit, together
 from lorawatch.journal import files, upkeep
 from lorawatch.journal.database import Database
 from lorawatch.journal.rows import Connection
@@ -66,12 +66,14 @@ class VerdictDesk:
                 if isinstance(reading, Accepted):
                     self.drop_staged(reading)
             raise
-        for refused in news:
-            self._tally.count(refused.rejection.state)
-            announcing.refused(refused.candidate.path, refused.rejection)
+        with together():
+            for refused in news:
+                self._tally.count(refused.rejection.state)
+                announcing.refused(refused.candidate.path, refused.rejection)
+            for _, result in recorded:
+                announcing.accepted(result.artifact)
         wanted = {id(accepted) for accepted in handed_over.values()}
-        for accepted, result in recorded:
-            announcing.accepted(result.artifact)
+        for accepted, _ in recorded:
             if id(accepted) not in wanted:
                 self.drop_staged(accepted)
         self.announce([result for _, result in recorded])
@@ -98,8 +100,10 @@ class VerdictDesk:
 
     def announce(self, recorded: Sequence[Recorded]) -> None:
         """Say what was planned and cancelled, remove the copies made in vain, and wake the lanes."""
+        with together():
+            for result in recorded:
+                announcing.planned(result)
         for result in recorded:
-            announcing.planned(result)
             self._drop_copies_of(result.cancelled)
         if any(result.planned for result in recorded):
             self._wake_lanes()

@@ -301,3 +301,62 @@ def test_a_broken_stream_does_not_stop_the_work() -> None:
         events.configure(format="json", level="info", environ={}, stream=stream)
         emit(Event.DAEMON_READY)
         emit(Event.DAEMON_READY)
+
+
+class Counting(io.StringIO):
+    """Counts how often it is flushed, which is what costs a system call."""
+
+    flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+        super().flush()
+
+
+def test_what_is_said_together_is_flushed_at_once_and_everything_else_by_itself() -> None:
+    stream = Counting()
+    events.configure(format="json", level="info", environ={}, stream=stream)
+    emit(Event.DAEMON_READY)
+    assert stream.flushes == 1
+    with events.together():
+        for number in range(5):
+            emit(Event.FILE_DETECTED, file=f"{number}")
+        assert stream.flushes == 1
+    assert stream.flushes == 2
+    emit(Event.DAEMON_READY)
+    assert stream.flushes == 3
+    assert [line.get("file") for line in parsed(stream)] == [None, "0", "1", "2", "3", "4", None]
+
+
+def test_groups_of_several_threads_are_flushed_when_the_last_one_is_whole() -> None:
+    stream = Counting()
+    events.configure(format="json", level="info", environ={}, stream=stream)
+
+    def talk() -> None:
+        with events.together():
+            emit(Event.FILE_DETECTED, file="other")
+
+    with events.together():
+        other = threading.Thread(target=talk)
+        other.start()
+        other.join()
+        assert stream.flushes == 0
+    assert stream.flushes == 1
+
+
+def test_a_group_that_breaks_off_and_a_new_configuration_leave_nothing_unflushed() -> None:
+    stream = Counting()
+    events.configure(format="json", level="info", environ={}, stream=stream)
+
+    def break_off() -> None:
+        with events.together():
+            emit(Event.DAEMON_READY)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert stream.flushes == 1
+    with events.together():
+        emit(Event.DAEMON_READY)
+        events.configure(format="json", level="info", environ={}, stream=io.StringIO())
+        assert stream.flushes == 2
