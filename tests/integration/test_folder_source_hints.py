@@ -11,6 +11,7 @@ import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
 from lorawatch.domain.ports import Hint
+from lorawatch.sources.mounts import MountTable
 from lorawatch.sources.watching import WatchHub
 from tests.factories import lora_bytes, write_lora
 from tests.watched_folder import eventually, folder_source, watching
@@ -254,3 +255,27 @@ def test_starting_and_stopping_twice_does_no_harm(root: Path) -> None:
     assert len(hints.seen) == count
     with watching(source) as again:
         again.settle_down()
+
+
+def test_a_directory_without_others_is_watched_without_being_listed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaf = root / "job" / "samples"
+    leaf.mkdir(parents=True)
+    listed: list[str] = []
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        listed.append(path)
+        return real(path)
+
+    monkeypatch.setattr("lorawatch.sources.watching.os.scandir", scandir)
+    is_counting = MountTable().of(os.path.realpath(root)).counts_directories
+    with watching(folder_source(root)) as hints:
+        assert listed == [str(root), str(root / "job"), *([] if is_counting else [str(leaf)])]
+        monkeypatch.undo()
+        for directory in (leaf, leaf / "later", leaf / "later" / "still"):
+            directory.mkdir(exist_ok=True)
+            path = directory / "a.safetensors"
+            write_lora(path)
+            assert eventually(lambda path=str(path): path in hints.found_paths())  # type: ignore[misc]  # bound now

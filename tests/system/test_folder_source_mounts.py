@@ -294,3 +294,23 @@ def test_a_real_limit_of_inotify_is_said_and_lived_with(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert (result.returncode, result.stdout) == (0, "recovered\n"), result.stderr
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs"])
+def test_every_directory_is_watched_however_the_file_system_counts_links(
+    tmp_path: Path, point: Path, kind: str
+) -> None:
+    if kind == "tmpfs":
+        mount("-t", "tmpfs", "tmpfs", point)
+    else:
+        disk = tmp_path / f"{kind}.img"
+        disk.touch()
+        os.truncate(disk, 400 << 20)  # the least that xfs takes is 300 MB; the image stays sparse
+        subprocess.run([f"mkfs.{kind}", "-q", str(disk)], check=True, capture_output=True)
+        mount("-o", "loop", disk, point)
+    directories = [point, point / "job", point / "job" / "samples", point / "other", point / "other" / "a" / "b"]
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+    with watching(folder_source(point)) as hints:
+        for directory in [*directories, point / "other" / "a"]:
+            assert_is_watched(hints, directory)

@@ -78,3 +78,10 @@ def test_file_systems_that_others_change_are_remote(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "overlay", "tmpfs", "fuseblk", "vfat"])
 def test_file_systems_of_this_machine_are_local(kind: str) -> None:
     assert Mount("/m", kind).is_local is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"), [("ext4", True), ("xfs", True), ("tmpfs", True), ("btrfs", False), ("fuse.sshfs", False)]
+)
+def test_only_where_the_kernel_counts_directories_as_links_is_the_count_believed(kind: str, *, counts: bool) -> None:
+    assert Mount("/", kind).counts_directories is counts
