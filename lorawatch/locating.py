@@ -13,7 +13,7 @@ from lorawatch.domain.codes import lookup
 from lorawatch.domain.errors import WorkflowError
 from lorawatch.domain.model import Delivery, Facts
 from lorawatch.domain.pairing import other_half_of
-from lorawatch.inspection.inspector import SafetensorsInspector
+from lorawatch.inspection.inspector import inspect
 from lorawatch.inspection.keys import changes_text_encoder
 from lorawatch.journal import views
 from lorawatch.journal.database import Database
@@ -100,10 +100,14 @@ class Locator:
             raise WorkflowError(
                 f"{path}: {verdict.reason}", code=verdict.code, fix=known.cure if known is not None else ""
             )
-        inspector = SafetensorsInspector(max_header_bytes=self._config.inspect.max_header_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _, header = inspector.inspect(descriptor, name=os.path.basename(path))
+            _, header = inspect(
+                descriptor,
+                name=os.path.basename(path),
+                size_bytes=os.fstat(descriptor).st_size,
+                max_header_bytes=self._config.inspect.max_header_bytes,
+            )
         finally:
             os.close(descriptor)
         return verdict.facts, changes_text_encoder(header.tensors)

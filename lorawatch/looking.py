@@ -81,9 +81,9 @@ def look_at(file: str, examiner: Examiner, refusal: Refusal, stop: Stop, progres
         candidate = Candidate(os.path.dirname(path), path, sighting.version, sighting.ctime_ns, is_closed=True)
         descriptor = open_version(replace(candidate, root="/"))
         try:
-            examination = examiner.begin(descriptor, name=os.path.basename(path))
-            facts = examination.facts
             size_bytes = sighting.version.size_bytes
+            examination = examiner.begin(descriptor, name=os.path.basename(path), size_bytes=size_bytes)
+            facts = examination.facts
             told = None if progress is None else partial(progress, size_bytes)
             sha256 = examination.hash(descriptor, size_bytes=size_bytes, stop=stop, progress=told)
             facts = examination.conclude()

@@ -19,6 +19,7 @@ class Root:
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self.was_mount_point: bool | None = None
+        self._known = (0, 0, False)  # device and inode number of the root, and whether something is mounted there
 
     @property
     def is_mount_point(self) -> bool:
@@ -56,5 +57,9 @@ class Root:
                 raise missing_directory(self._directory) from error
             if not stat.S_ISDIR(root.st_mode):
                 raise missing_directory(self._directory)
-            # ".." of what a link leads to, not the directory that holds the link
-            return root.st_dev != os.stat(os.path.join(self._directory, "..")).st_dev
+            device, inode, is_mount_point = self._known
+            if (device, inode) != (root.st_dev, root.st_ino):  # it is not asked twice of the same directory
+                # ".." of what a link leads to, not the directory that holds the link
+                is_mount_point = root.st_dev != os.stat(os.path.join(self._directory, "..")).st_dev
+                self._known = (root.st_dev, root.st_ino, is_mount_point)
+            return is_mount_point

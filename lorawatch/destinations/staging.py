@@ -7,6 +7,7 @@ installation, takes leftovers only. It never touches a file whose name does not 
 
 import errno
 import fcntl
+import itertools
 import os
 import re
 import secrets
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from lorawatch.destinations.permissions import Permissions
 from lorawatch.transport.files import flush, open_regular, remove_quietly
 
+# A name is new in this process by its number, and among processes by what goes before that.
+_process_mark = secrets.token_hex(4)
+_numbers = itertools.count()
 # Of the whole process: after a reload another object publishes, or removes, what the one before it staged.
 _descriptors: dict[str, int] = {}
 
@@ -42,7 +46,7 @@ class StagingArea:
 
     def path_in(self, directory: str) -> str:
         """Return a new temporary name. It is short, so that no source name makes it too long."""
-        return os.path.join(directory, f"{self._prefix}{secrets.token_hex(8)}.part")
+        return os.path.join(directory, f"{self._prefix}{_process_mark}{next(_numbers):08x}.part")
 
     def create(self, directory: str) -> TemporaryFile:
         """Create a temporary file with the permissions that the delivered one shall have. Raises OSError."""

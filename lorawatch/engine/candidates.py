@@ -6,8 +6,9 @@ nothing but the next look at each candidate.
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from lorawatch.domain import settle
 from lorawatch.domain.errors import (
@@ -24,15 +25,15 @@ from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.reading import ReaderPool, Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
 from lorawatch.engine.settings import IntakeSettings
-from lorawatch.engine.surveying import is_fresh
+from lorawatch.engine.surveying import fresh_of
 from lorawatch.engine.tracking import Tracked, Tracker
 from lorawatch.events import Event, emit
-from lorawatch.journal import files
 from lorawatch.journal.database import Database
 
 UNREADABLE_RETRY_SECONDS = 10.0  # a chmod sends no event that we listen to
 RELOOK_SECONDS = 0.05  # it changed while we looked
 MOST_REFUSED = 256  # refusals recorded together
+MOST_TOGETHER = 256  # paths asked for in one query
 MOST_PENDING = 4096  # in memory; the rest waits in the journal, or for the next scan
 
 
@@ -73,7 +74,7 @@ class Candidates:
     def look_at_due(self, now: float) -> None:
         """Look again at what is due at this monotonic time."""
         for tracked in self.tracker.take_due(now):
-            self.look(tracked.candidate.path, is_backlog=tracked.candidate.is_backlog)
+            self.look([tracked.candidate.path], is_backlog=tracked.candidate.is_backlog)
 
     def take_crash(self, crash: Crash) -> None:
         """Reject a file over which our own code stumbled, so that it holds up nothing else."""
@@ -85,26 +86,37 @@ class Candidates:
         rejection = Rejection("rejected", "internal-error", f"inspecting it failed: {type(error).__name__}: {error}")
         self.take_readings([Refused(crash.candidate, rejection)])
 
-    def look(self, path: str, *, is_closed: bool = False, is_backlog: bool = False) -> None:
-        """Look at a path that something pointed to."""
+    def look(self, paths: Iterable[str], *, is_closed: bool = False, is_backlog: bool = False) -> None:
+        """Look at paths that something pointed to; what the journal knows of them is asked for together."""
+        remaining = iter(paths)
+        while page := list(islice(remaining, MOST_TOGETHER)):
+            self._look(page, is_closed=is_closed, is_backlog=is_backlog)
+
+    def _look(self, paths: Sequence[str], *, is_closed: bool, is_backlog: bool) -> None:
+        seen = [
+            replace(candidate, is_closed=is_closed, is_backlog=is_backlog)
+            for candidate in map(self._sighted, paths)
+            if candidate is not None
+        ]
+        fresh = {each.path for each in fresh_of(seen, self._journal, self._settings.verdict_key)}
+        for candidate in seen:
+            if candidate.path in fresh:
+                self.consider(candidate)
+            else:
+                self.tracker.drop(candidate.path)
+
+    def _sighted(self, path: str) -> Candidate | None:
+        """Return what stands at a path; take note if there is nothing, or if it cannot be told."""
         try:
             candidate = self._source.look(path)
         except FileUnreadableError as error:
             tracked = self.tracker.get(path)
             if tracked is not None:
                 self._unreadable(tracked, error)
-            return
-        if candidate is None:
-            if self.tracker.get(path) is not None:
-                self.gone(path)
-            return
-        directory, _, name = path.rpartition("/")
-        with self._journal.read() as connection:
-            known = files.known(connection, directory or "/", [name]).get(name)
-        if is_fresh(candidate, known, self._settings.verdict_key):
-            self.consider(replace(candidate, is_closed=is_closed, is_backlog=is_backlog))
-        else:
-            self.tracker.drop(path)
+            return None
+        if candidate is None and self.tracker.get(path) is not None:
+            self.gone(path)
+        return candidate
 
     def consider(self, candidate: Candidate) -> bool:
         """Take a fresh candidate in hand; False if there are too many already."""

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lorawatch.domain.errors import JournalError, StoppedError
@@ -188,17 +188,15 @@ class Intake:
         readings: list[Reading] = [each for each in messages if isinstance(each, Accepted | Refused | Unread)]
         if readings:
             self._candidates.take_readings(readings)
+        self._take_hints([each for each in messages if isinstance(each, Hint)])
         for message in messages:
-            if isinstance(message, Hint):
-                self._take_hint(message)
-            elif isinstance(message, _Rescan):
+            if isinstance(message, _Rescan):
                 self._is_rescan_asked = False
                 self._scans.ask()
             elif isinstance(message, Crash):
                 self._candidates.take_crash(message)
         now = time.monotonic()
-        for path in self._newcomers.take_due(now):
-            self._candidates.look(path)
+        self._candidates.look(self._newcomers.take_due(now))
         self._candidates.look_at_due(now)
         if now >= self._next_supervision:
             self._supervise(now)
@@ -227,19 +225,28 @@ class Intake:
             pass
         return messages
 
-    def _take_hint(self, hint: Hint) -> None:
-        if hint.is_gone:
-            if hint.is_directory:
-                self._scans.ask_what_is_gone()
-            elif hint.path and not self._surveyor.is_there(hint.path):
-                self._candidates.gone(hint.path)
-        elif hint.is_directory:
+    def _take_hints(self, hints: Sequence[Hint]) -> None:
+        """Act on hints in their order; files that were closed one after the other are looked at together."""
+        closed: dict[str, None] = {}
+        for hint in hints:
+            if hint.is_gone or hint.is_directory:
+                self._candidates.look(closed, is_closed=True)
+                closed.clear()
+                self._take_other_hint(hint)
+            elif hint.is_closed:
+                self._newcomers.drop(hint.path)
+                closed[hint.path] = None
+            else:
+                self._newcomers.add(hint.path, time.monotonic())
+        self._candidates.look(closed, is_closed=True)
+
+    def _take_other_hint(self, hint: Hint) -> None:
+        if not hint.is_gone:
             self._scans.scan_below(hint.path)
-        elif hint.is_closed:
-            self._newcomers.drop(hint.path)
-            self._candidates.look(hint.path, is_closed=True)
-        else:
-            self._newcomers.add(hint.path, time.monotonic())
+        elif hint.is_directory:
+            self._scans.ask_what_is_gone()
+        elif hint.path and not self._surveyor.is_there(hint.path):
+            self._candidates.gone(hint.path)
 
     def _supervise(self, now: float) -> None:
         self._next_supervision = now + SUPERVISE_SECONDS
@@ -265,6 +272,6 @@ class Intake:
         fresh = [(path, is_backlog) for path, is_backlog in waiting if path not in self._tracker]
         self._is_queue_known_empty = not fresh
         for path, is_backlog in fresh[:READ_AHEAD]:
-            self._candidates.look(path, is_backlog=is_backlog)
+            self._candidates.look([path], is_backlog=is_backlog)
             if path not in self._tracker and len(self._tracker) < MOST_PENDING:
                 self._desk.drop_if_gone(path)

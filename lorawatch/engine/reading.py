@@ -85,7 +85,8 @@ class Reader:
 
     def _read_open(self, candidate: Candidate, descriptor: int) -> Reading:
         before = os.fstat(descriptor)
-        examination = self.examiner.begin(descriptor, name=os.path.basename(candidate.path))
+        name = os.path.basename(candidate.path)
+        examination = self.examiner.begin(descriptor, name=name, size_bytes=before.st_size)
         wanted, refusal = self._wanted(examination.facts)
         if not wanted:
             code, reason = refusal

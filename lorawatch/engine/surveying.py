@@ -67,7 +67,7 @@ class Surveyor:
         survey = Survey()
         is_all_needed = bool(self._unpaired) and not self.settings.is_existing_delivered
         for page in self._pages(None, survey, is_all_needed=is_all_needed):
-            fresh = self._fresh(page)
+            fresh = fresh_of(page, self.journal, self.settings.verdict_key)
             self._count(survey, fresh)
             self._queue(fresh, page, is_backlog=True)
         survey.is_root_blank = survey.file_count == 0 and _is_blank(self.source.root)
@@ -79,7 +79,8 @@ class Surveyor:
         """Scan again. `on_fresh` takes what is new, or returns False to have it queued in the journal."""
         survey = Survey()
         for page in self._pages(below, survey, is_all_needed=False):
-            fresh = [candidate for candidate in self._fresh(page) if not self.is_pending(candidate.path)]
+            fresh = fresh_of(page, self.journal, self.settings.verdict_key)
+            fresh = [candidate for candidate in fresh if not self.is_pending(candidate.path)]
             self._count(survey, fresh)
             self._queue([candidate for candidate in fresh if not on_fresh(candidate)], page, is_backlog=False)
         survey.is_root_blank = below is None and survey.file_count == 0 and _is_blank(self.source.root)
@@ -116,19 +117,6 @@ class Surveyor:
             self.touch()
             survey.file_count += len(page)
             yield page
-
-    def _fresh(self, page: Sequence[Candidate]) -> list[Candidate]:
-        """Return those of a page whose version has no lasting verdict yet."""
-        by_directory: dict[str, list[tuple[str, Candidate]]] = {}
-        for candidate in page:
-            directory, _, name = candidate.path.rpartition("/")
-            by_directory.setdefault(directory or "/", []).append((name, candidate))
-        fresh = []
-        with self.journal.read() as connection:
-            for directory, named in by_directory.items():
-                known = files.known(connection, directory, [name for name, _ in named])
-                fresh += [each for name, each in named if is_fresh(each, known.get(name), self.settings.verdict_key)]
-        return fresh
 
     @staticmethod
     def _count(survey: Survey, fresh: Sequence[Candidate]) -> None:
@@ -184,8 +172,21 @@ class Surveyor:
                 on_planned([recorded for recorded in group if recorded.planned])
 
 
-def is_fresh(candidate: Candidate, known: files.KnownFile | None, verdict_key: str) -> bool:
-    """Return whether this version of a path still needs a verdict."""
+def fresh_of(candidates: Sequence[Candidate], journal: Database, verdict_key: str) -> list[Candidate]:
+    """Return those whose version still needs a verdict. Ask for a few hundred at a time."""
+    by_directory: dict[str, list[tuple[str, Candidate]]] = {}
+    for candidate in candidates:
+        directory, _, name = candidate.path.rpartition("/")
+        by_directory.setdefault(directory or "/", []).append((name, candidate))
+    fresh = []
+    with journal.read() as connection:
+        for directory, named in by_directory.items():
+            known = files.known(connection, directory, [name for name, _ in named])
+            fresh += [each for name, each in named if _is_fresh(each, known.get(name), verdict_key)]
+    return fresh
+
+
+def _is_fresh(candidate: Candidate, known: files.KnownFile | None, verdict_key: str) -> bool:
     if known is None or known.version != candidate.version or known.state in OPEN_STATES:
         return True
     return known.state in {"rejected", "skipped"} and known.verdict_key != verdict_key

@@ -5,7 +5,6 @@ copy to a local destination, or our own hash), and the same thread asks for the 
 nothing, and records nothing.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -50,16 +49,16 @@ class Examiner:
         if self._scan_weights:
             import lorawatch.inspection.weights  # noqa: F401 for its effect: the module is loaded then
 
-    def begin(self, descriptor: int, *, name: str) -> "Examination":
-        """Read the header of an open file with this name. Raises as `SafetensorsInspector.header`.
+    def begin(self, descriptor: int, *, name: str, size_bytes: int) -> "Examination":
+        """Read the header of an open file with this name and size. Raises as `inspect`.
 
         A file with a part that was never written is rejected (`unwritten-data`): its zeros are nobody's weights.
         """
-        if has_hole(descriptor, os.fstat(descriptor).st_size):
+        if has_hole(descriptor, size_bytes):
             raise FileRejectedError("a part of it was never written", code="unwritten-data")
-        from lorawatch.inspection.inspector import SafetensorsInspector  # see warm_up
+        from lorawatch.inspection.inspector import inspect  # see warm_up
 
-        facts, header = SafetensorsInspector(max_header_bytes=self._max_header_bytes).inspect(descriptor, name=name)
+        facts, header = inspect(descriptor, name=name, size_bytes=size_bytes, max_header_bytes=self._max_header_bytes)
         return Examination(facts, header if self._scan_weights else None, rejected=self._rejected)
 
 
@@ -100,4 +99,4 @@ class Examination:
         for finding in findings:
             if finding.code in self._rejected:
                 raise FileRejectedError(finding.detail, code=finding.code, fix=_FIXES[finding.code])
-        return replace(self.facts, findings=self.facts.findings + findings)
+        return replace(self.facts, findings=self.facts.findings + findings) if findings else self.facts

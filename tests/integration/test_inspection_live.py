@@ -32,7 +32,7 @@ while time.monotonic() < until:
     try:
         size_bytes = os.fstat(descriptor).st_size
         wholeness(descriptor, size_bytes=size_bytes, max_header_bytes=1 << 24)
-        examination = examiner.begin(descriptor, name="x.safetensors")
+        examination = examiner.begin(descriptor, name="x.safetensors", size_bytes=size_bytes)
         examination.hash(descriptor, size_bytes=size_bytes, stop=never)
         examination.conclude()
         outcomes["whole"] += 1
@@ -85,8 +85,9 @@ class TestExamination:
     def examine(self, path: Path, *, on_nonfinite: str = "reject", scan_weights: bool = True) -> tuple[str, list[str]]:
         examiner = Examiner(max_header_bytes=1 << 24, scan_weights=scan_weights, on_nonfinite=on_nonfinite)
         with path.open("rb") as file:
-            examination = examiner.begin(file.fileno(), name=path.name)
-            sha256 = examination.hash(file.fileno(), size_bytes=os.fstat(file.fileno()).st_size, stop=NEVER)
+            size_bytes = path.stat().st_size
+            examination = examiner.begin(file.fileno(), name=path.name, size_bytes=size_bytes)
+            sha256 = examination.hash(file.fileno(), size_bytes=size_bytes, stop=NEVER)
             return sha256, [finding.code for finding in examination.conclude().findings]
 
     @pytest.fixture
@@ -130,11 +131,11 @@ class TestExamination:
         sha256 = write_lora(path)
         examiner = Examiner(max_header_bytes=1 << 24, scan_weights=True, on_nonfinite="reject")
         with path.open("rb") as file:
-            examination = examiner.begin(file.fileno(), name=path.name)
+            size_bytes = path.stat().st_size
+            examination = examiner.begin(file.fileno(), name=path.name, size_bytes=size_bytes)
             for sink in examination.sinks:
                 sink(memoryview(b"the first bytes of a copy that failed"))
             examination.restart()
-            size_bytes = os.fstat(file.fileno()).st_size
             assert examination.hash(file.fileno(), size_bytes=size_bytes, stop=NEVER) == sha256
             assert examination.conclude().findings == ()
 

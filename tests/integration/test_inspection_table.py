@@ -82,7 +82,7 @@ def ours(content: bytes) -> tuple[str | None, list[str]]:
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(content)
-        examination = examiner.begin(descriptor, name="cat.safetensors")
+        examination = examiner.begin(descriptor, name="cat.safetensors", size_bytes=len(content))
         examination.hash(descriptor, size_bytes=len(content), stop=threading.Event())
         return None, [finding.code for finding in examination.conclude().findings]
     except FileRejectedError as error:

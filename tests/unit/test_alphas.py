@@ -12,7 +12,7 @@ from lorawatch.domain.errors import FileChangedError
 from lorawatch.domain.model import Facts
 from lorawatch.inspection.alphas import alpha_in_tensors
 from lorawatch.inspection.header import Header
-from lorawatch.inspection.inspector import SafetensorsInspector
+from lorawatch.inspection.inspector import inspect as read
 from tests.factories import Tensor, lora_bytes
 
 
@@ -40,7 +40,8 @@ def inspected(content: bytes) -> Iterator[tuple[Facts, Header, int]]:
     descriptor = os.memfd_create("test")
     try:
         os.pwrite(descriptor, content, 0)
-        yield (*SafetensorsInspector(max_header_bytes=1 << 24).inspect(descriptor, name="x.safetensors"), descriptor)
+        size_bytes, name = len(content), "x.safetensors"
+        yield (*read(descriptor, name=name, size_bytes=size_bytes, max_header_bytes=1 << 24), descriptor)
     finally:
         os.close(descriptor)
 
