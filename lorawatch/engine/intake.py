@@ -179,7 +179,7 @@ class Intake:
         """Forget what is in memory; the journal and the next scan bring it back."""
         self._stop.wait(pause_seconds)
         self._tracker.clear()
-        self._is_queue_known_empty = False
+        self._is_queue_known_empty = self._is_rescan_asked = False
         self._scans.ask()
 
     def _turn(self) -> None:
@@ -188,13 +188,13 @@ class Intake:
         readings: list[Reading] = [each for each in messages if isinstance(each, Accepted | Refused | Unread)]
         if readings:
             self._candidates.take_readings(readings)
-        self._take_hints([each for each in messages if isinstance(each, Hint)])
+        if any(isinstance(each, _Rescan) for each in messages):
+            self._is_rescan_asked = False
+            self._scans.ask()
         for message in messages:
-            if isinstance(message, _Rescan):
-                self._is_rescan_asked = False
-                self._scans.ask()
-            elif isinstance(message, Crash):
+            if isinstance(message, Crash):
                 self._candidates.take_crash(message)
+        self._take_hints([each for each in messages if isinstance(each, Hint)])
         now = time.monotonic()
         self._candidates.look(self._newcomers.take_due(now))
         self._candidates.look_at_due(now)
