@@ -8,7 +8,8 @@ import datetime as dt
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+import select
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TextIO
 
 from lorawatch import journald
@@ -19,17 +20,16 @@ from lorawatch.terminal import PLAINLY, is_utf8
 
 _PRIORITIES: dict[Level, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
 
+_PIECE_LENGTH = select.PIPE_BUF  # of several lines; names that are no ASCII may make it longer, as a long line does
+
 Render = Callable[[Record], str]
 
 
 class Output(Protocol):
     """One place where events go."""
 
-    def write(self, record: Record) -> None:
-        """Write one event, or keep it for the next `flush`. Never raises."""
-
-    def flush(self) -> None:
-        """Let go of what was written. Never raises."""
+    def write(self, records: Sequence[Record]) -> None:
+        """Write events. Never raises."""
 
     def close(self) -> None:
         """Give back what was opened; what was handed in stays open."""
@@ -48,44 +48,36 @@ def json_renderer(*, is_ascii: bool) -> Render:
 
 
 class StreamOutput:
-    """Lines on a stream that somebody else owns."""
+    """Lines on a stream that somebody else owns, flushed a few at a time."""
 
     def __init__(self, stream: TextIO, render: Render) -> None:
         self._stream: TextIO | None = stream
         self._render = render
         self._foreign_encoding = None if is_utf8(stream) else stream.encoding
 
-    def write(self, record: Record) -> None:
-        """Write one event."""
-        if self._stream is None:
-            return
+    def write(self, records: Sequence[Record]) -> None:
+        """Write and flush."""
+        for piece in _pieces(map(self._line, records)):
+            if self._stream is not None:
+                self._write(piece, self._stream)
+
+    def _line(self, record: Record) -> str:
         line = self._render(record)
         if self._foreign_encoding is not None:
             line = line.encode(self._foreign_encoding, PLAINLY).decode(self._foreign_encoding)
-        try:
-            self._stream.write(f"{line}\n")
-        except (OSError, ValueError) as error:
-            self._lose(error, self._stream)
+        return f"{line}\n"
 
-    def flush(self) -> None:
-        """Hand the lines to the system."""
-        if self._stream is None:
-            return
+    def _write(self, text: str, stream: TextIO) -> None:
         try:
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            self._lose(error, self._stream)
+            stream.write(text)
+            stream.flush()
+        except BrokenPipeError:  # nobody reads any more, for good: the daemon goes on, the file and status still tell
+            self._silence(stream)
+        except (OSError, ValueError):
+            pass  # a full disk or a closed stream: lines are lost; the next one is tried, and the journal has it all
 
     def close(self) -> None:
         """Leave the stream to its owner."""
-
-    def _lose(self, error: Exception, stream: TextIO) -> None:
-        """Take note that lines are lost to a full disk or a closed stream: the next one is tried, the journal has all.
-
-        Where nobody reads any more it is for good: the daemon goes on, the log file and `status` still tell.
-        """
-        if isinstance(error, BrokenPipeError):
-            self._silence(stream)
 
     def _silence(self, stream: TextIO) -> None:
         """Point the stream nowhere: else Python would fail once more when it flushes it at exit."""
@@ -110,20 +102,21 @@ class FileOutput:
         self._is_line_open = False  # the last write ended within a line
         self._is_in_trouble = False
 
-    def write(self, record: Record) -> None:
-        """Append one event; the first failure of a row is told, the next event is tried as if nothing had been."""
+    def write(self, records: Sequence[Record]) -> None:
+        """Append events; the first failure of a row is told, the next ones are tried as if nothing had been."""
+        for piece in _pieces(f"{self._render(record)}\n" for record in records):
+            self._write(piece.encode())
+
+    def _write(self, lines: bytes) -> None:
         try:
             self._open_current()
-            self._append(f"{self._render(record)}\n".encode())
+            self._append(lines)
         except OSError as error:
             if not self._is_in_trouble:
                 self._is_in_trouble = True
                 self._on_trouble(error)
         else:
             self._is_in_trouble = False
-
-    def flush(self) -> None:
-        """Do nothing: each event is written as it comes."""
 
     def close(self) -> None:
         """Close the file."""
@@ -163,20 +156,32 @@ class JournalOutput:
         self._journal = journald.Journal(socket_path)
         self._fallback = StreamOutput(stream, _prefixed(json_renderer(is_ascii=True)))
 
-    def write(self, record: Record) -> None:
-        """Hand one event to the journal; where it is absent, write it with its priority for whoever reads stdout."""
-        try:
-            self._journal.send(list(_fields(record)))
-        except OSError:
-            self._fallback.write(record)
-
-    def flush(self) -> None:
-        """Flush the fallback; the journal has each event as it comes."""
-        self._fallback.flush()
+    def write(self, records: Sequence[Record]) -> None:
+        """Hand events to the journal; where it is absent, write them with their priority for whoever reads stdout."""
+        for record in records:
+            try:
+                self._journal.send(list(_fields(record)))
+            except OSError:
+                self._fallback.write([record])
 
     def close(self) -> None:
         """Close the socket."""
         self._journal.close()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines into pieces that cost one system call each, and that a pipe takes whole (pipe(7), PIPE_BUF).
+
+    More would also outgrow the buffer in which Python keeps what a full disk refuses: a line would be torn there.
+    """
+    piece = ""
+    for line in lines:
+        if piece and len(piece) + len(line) > _PIECE_LENGTH:
+            yield piece
+            piece = ""
+        piece += line
+    if piece:
+        yield piece
 
 
 def _prefixed(render: Render) -> Render:

@@ -43,37 +43,36 @@ class _Outputs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outputs: Sequence[Output] = ()
-        self._groups = 0  # being written: what has been said is flushed when the last one is whole
+        self._local = threading.local()  # `group`: what this thread has said so far of a group
 
     def info(self, record: Record) -> None:
-        with self._lock:
-            for output in self._outputs:
-                output.write(record)
-            self._flush()
+        group: list[Record] | None = getattr(self._local, "group", None)
+        if group is None:
+            self._write((record,))
+        else:
+            group.append(record)
 
     debug = warning = error = info
 
     @contextmanager
     def group(self) -> Iterator[None]:
-        with self._lock:
-            self._groups += 1
+        records: list[Record] = []
+        self._local.group = records
         try:
             yield
         finally:
-            with self._lock:
-                self._groups -= 1
-                self._flush()
+            self._local.group = None
+            self._write(records)
 
-    def _flush(self) -> None:
-        if not self._groups:
+    def _write(self, records: Sequence[Record]) -> None:
+        with self._lock:
             for output in self._outputs:
-                output.flush()
+                output.write(records)
 
     def replace(self, outputs: Sequence[Output]) -> None:
         with self._lock:
             before, self._outputs = self._outputs, outputs
             for output in before:
-                output.flush()
                 output.close()
 
 
@@ -89,9 +88,9 @@ def emit(event: Event, /, **data: object) -> None:
 
 
 def together() -> AbstractContextManager[None]:
-    """Write what is said inside at once: for a loop over a group's events, in which nothing else is done.
+    """Write what this thread says inside at once: for a loop over a group's events, in which nothing else is done.
 
-    A burst of 200 files is told in a tenth of the system calls. Other threads' events wait as long.
+    A burst of 200 files is told in a tenth of the system calls. Not to be nested.
     """
     return _outputs.group()
 
@@ -143,7 +142,7 @@ def _file_output(path: str, other: Output) -> Output:
         reason = f"could not write the log file {path}: {error.strerror or error}"
         data = {"code": "log-file-unusable", "reason": plain(reason)}
         event = Event.DAEMON_DEGRADED
-        other.write(Record(time.time(), LEVELS[event], event, data))
+        other.write([Record(time.time(), LEVELS[event], event, data)])
 
     return FileOutput(path, on_trouble=tell)
 

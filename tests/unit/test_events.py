@@ -4,6 +4,9 @@ import datetime as dt
 import io
 import json
 import math
+import select
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -304,18 +307,30 @@ def test_a_broken_stream_does_not_stop_the_work() -> None:
 
 
 class Counting(io.StringIO):
-    """Counts how often it is flushed, which is what costs a system call."""
+    """Counts how often it is flushed, which is what costs a system call, and keeps each piece that was written."""
 
-    flushes = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushes = 0
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
 
     def flush(self) -> None:
         self.flushes += 1
         super().flush()
 
 
-def test_what_is_said_together_is_flushed_at_once_and_everything_else_by_itself() -> None:
+def counted() -> Counting:
     stream = Counting()
     events.configure(format="json", level="info", environ={}, stream=stream)
+    return stream
+
+
+def test_what_is_said_together_is_written_at_once_and_everything_else_by_itself() -> None:
+    stream = counted()
     emit(Event.DAEMON_READY)
     assert stream.flushes == 1
     with events.together():
@@ -328,25 +343,19 @@ def test_what_is_said_together_is_flushed_at_once_and_everything_else_by_itself(
     assert [line.get("file") for line in parsed(stream)] == [None, "0", "1", "2", "3", "4", None]
 
 
-def test_groups_of_several_threads_are_flushed_when_the_last_one_is_whole() -> None:
-    stream = Counting()
-    events.configure(format="json", level="info", environ={}, stream=stream)
-
-    def talk() -> None:
-        with events.together():
-            emit(Event.FILE_DETECTED, file="other")
-
+def test_what_other_threads_say_does_not_wait_for_a_group() -> None:
+    stream = counted()
     with events.together():
-        other = threading.Thread(target=talk)
+        emit(Event.FILE_DETECTED, file="mine")
+        other = threading.Thread(target=lambda: emit(Event.FILE_DETECTED, file="other"))
         other.start()
         other.join()
-        assert stream.flushes == 0
-    assert stream.flushes == 1
+        assert [line["file"] for line in parsed(stream)] == ["other"]
+    assert [line["file"] for line in parsed(stream)] == ["other", "mine"]
 
 
-def test_a_group_that_breaks_off_and_a_new_configuration_leave_nothing_unflushed() -> None:
-    stream = Counting()
-    events.configure(format="json", level="info", environ={}, stream=stream)
+def test_a_group_that_breaks_off_is_written_as_far_as_it_came() -> None:
+    stream = counted()
 
     def break_off() -> None:
         with events.together():
@@ -355,8 +364,46 @@ def test_a_group_that_breaks_off_and_a_new_configuration_leave_nothing_unflushed
 
     with pytest.raises(ZeroDivisionError):
         break_off()
-    assert stream.flushes == 1
+    assert len(parsed(stream)) == 1
+    emit(Event.DAEMON_READY)
+    assert len(parsed(stream)) == 2
+
+
+def test_no_write_of_a_group_is_longer_than_a_pipe_takes_whole(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    stream = counted()
+    events.configure(format="json", level="info", environ={}, stream=stream, file=str(log))
     with events.together():
-        emit(Event.DAEMON_READY)
-        events.configure(format="json", level="info", environ={}, stream=io.StringIO())
-        assert stream.flushes == 2
+        for number in range(100):
+            emit(Event.FILE_DETECTED, file=f"{number}")
+        emit(Event.FILE_DETECTED, file="x" * 5000)
+    *pieces, long = stream.pieces
+    assert 2 <= len(pieces) <= 4
+    assert max(map(len, pieces)) <= select.PIPE_BUF
+    assert len(long.splitlines()) == 1
+    assert stream.getvalue() == log.read_text(encoding="utf-8")
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 101
+
+
+def test_a_full_disk_tears_no_line_of_a_group(tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+from lorawatch import events
+from lorawatch.events import Event, emit
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+stream = open(sys.argv[1], "w", encoding="utf-8")
+events.configure(format="json", level="info", environ={}, stream=stream)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+for _ in range(3):
+    with events.together():
+        for number in range(100):
+            emit(Event.FILE_DETECTED, file=str(number))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+emit(Event.DAEMON_READY)
+"""
+    log = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", script, str(log)], check=True, timeout=60)
+    lines = [strictly(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert lines[-1]["event"] == "daemon.ready"
+    assert 20 < len(lines) < 301
