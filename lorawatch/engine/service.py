@@ -74,7 +74,7 @@ class Service:
         return all(intake.is_ready.is_set() or self._is_hung_network(intake) for intake in self.intakes)
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Wait until another watched directory has been listed, at most so long."""
+        """Wait until the first watched directory that has not been listed is, at most so long."""
         for intake in self.intakes:
             if not intake.is_ready.is_set():
                 intake.is_ready.wait(seconds)

@@ -50,9 +50,10 @@ class FamilyTable:
         self.variants: dict[str, str] = data["variants"]
         self.rows: list[Row] = []
         sized: dict[str, dict[tuple[tuple[tuple[int, int], ...], int, int, int], int]] = {}
+        split = cache(_pattern)  # every other name is that of another row too
         for number, row in enumerate(data["row"]):
             for name, shape in _layers(row["layers"]):
-                pattern, ranges = _pattern(name)
+                pattern, ranges = split(name)
                 entries = sized.setdefault(pattern, {})
                 entries[ranges, *shape] = entries.get((ranges, *shape), 0) | 1 << number
             self.rows.append(Row(row["family"], _stacks(row["layers"])))
@@ -129,7 +130,6 @@ def _stacks(text: str) -> dict[str, frozenset[int]]:
     return {name: frozenset(numbers) for name, numbers in stacks.items() if len(numbers) >= _STACK_SIZE}
 
 
-@cache
 def _pattern(name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Split a name into its pattern ("#" for each number) and the ranges of its numbers."""
     ranges: list[tuple[int, int]] = []

@@ -188,7 +188,7 @@ class FolderSource:
         if root is None:
             return False
         real_path = root.real_path + path[len(self.root) :]
-        return self._mounts.of(real_path).counts_directories and os.lstat(path).st_nlink == 2
+        return self._mounts.of(real_path).has_no_directory_in(os.lstat(path))
 
     def _find_mounts_below(self, root: Root) -> dict[str, Mount]:
         """Return what is mounted below the root, by its path as seen through the root."""

@@ -1,12 +1,14 @@
 """Which mount a path lies on, and whether changes made there are told to this machine.
 
-The folder source asks on its intake thread; `doctor` may ask too. Reading the table costs some 30 microseconds
-and it is parsed only when its text changed. It never touches a mount: a dead server cannot make it hang.
+The folder source refreshes it on its intake thread and asks there and on the watcher's; `doctor` may ask too. Reading
+the table costs some 30 microseconds and it is parsed only when its text changed. It never touches a mount: a dead
+server cannot make it hang.
 """
 
 import os
 import re
-from dataclasses import dataclass
+import stat
+from dataclasses import dataclass, field
 
 _MOUNT_TABLE = "/proc/self/mountinfo"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # proc_pid_mountinfo(5): space, tab, newline and backslash
@@ -26,6 +28,7 @@ _REMOTE = frozenset(
 # File systems on which each directory has one link more for every directory in it, beside its own two (their kernel
 # sources: ext4_mkdir, xfs_create, shmem_mkdir). btrfs always says one, and what FUSE says is anybody's guess.
 _COUNTING = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
+_OWN_LINKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,17 @@ class Mount:
 
     point: str
     kind: str
+    device: int = field(default=0, compare=False)  # st_dev of what is on it, except on btrfs; 0: not known
 
     @property
     def is_local(self) -> bool:
         """Whether every change to its files is made by this machine's kernel."""
         return self.kind not in _REMOTE and not self.kind.startswith("fuse.")
 
-    @property
-    def counts_directories(self) -> bool:
-        """Whether a directory with two links surely holds no other one."""
-        return self.kind in _COUNTING
+    def has_no_directory_in(self, status: os.stat_result) -> bool:
+        """Return whether a directory with this status, found on this mount, surely holds no other one."""
+        is_here = status.st_dev == self.device  # else another mount has come, or covers this one
+        return is_here and self.kind in _COUNTING and stat.S_ISDIR(status.st_mode) and status.st_nlink == _OWN_LINKS
 
 
 _NOWHERE = Mount("/", "")  # without a mount table everything counts as one local file system
@@ -73,12 +77,13 @@ class MountTable:
 
     def of(self, path: str) -> Mount:
         """Return the mount that holds this absolute real path."""
-        while path not in self._mounts:
+        mounts = self._mounts  # another thread may be refreshing it
+        while path not in mounts:
             parent = os.path.dirname(path)
             if parent == path:
                 return _NOWHERE
             path = parent
-        return self._mounts[path]
+        return mounts[path]
 
     def below(self, directory: str) -> list[Mount]:
         """Return the mounts below this absolute real directory, without the one it lies on itself."""
@@ -93,5 +98,7 @@ def is_local(path: str) -> bool:
 
 def _parse(line: bytes) -> Mount:
     front, _, back = line.partition(b" - ")
-    point = _ESCAPED.sub(lambda match: bytes((int(match[1], 8),)), front.split(b" ")[4])
-    return Mount(os.fsdecode(point), os.fsdecode(back.split(b" ")[0]))
+    fields = front.split(b" ")
+    point = _ESCAPED.sub(lambda match: bytes((int(match[1], 8),)), fields[4])
+    major, minor = map(int, fields[2].split(b":"))
+    return Mount(os.fsdecode(point), os.fsdecode(back.split(b" ")[0]), os.makedev(major, minor))

@@ -270,7 +270,7 @@ def test_a_directory_without_others_is_watched_without_being_listed(
         return real(path)
 
     monkeypatch.setattr("lorawatch.sources.watching.os.scandir", scandir)
-    is_counting = MountTable().of(os.path.realpath(root)).counts_directories
+    is_counting = MountTable().of(os.path.realpath(root)).kind in {"ext4", "xfs", "tmpfs"}
     with watching(folder_source(root)) as hints:
         assert listed == [str(root), str(root / "job"), *([] if is_counting else [str(leaf)])]
         monkeypatch.undo()
@@ -279,3 +279,14 @@ def test_a_directory_without_others_is_watched_without_being_listed(
             path = directory / "a.safetensors"
             write_lora(path)
             assert eventually(lambda path=str(path): path in hints.found_paths())  # type: ignore[misc]  # bound now
+
+
+def test_a_linked_root_is_watched_below_however_many_names_the_link_has(root: Path) -> None:
+    (root / "job").mkdir()
+    link = root.parent / "link"
+    link.symlink_to(root)
+    os.link(link, root.parent / "second", follow_symlinks=False)  # as cp -al makes one of a tree
+    with watching(folder_source(link)) as hints:
+        path = link / "job" / "a.safetensors"
+        write_lora(path)
+        assert eventually(lambda: hints.has(Hint(str(path), is_closed=True)))

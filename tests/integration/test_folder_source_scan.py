@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lorawatch.sources.scanning import PAGE
 from tests.factories import write_lora
 from tests.watched_folder import DEFAULT_INCLUDE, folder_source, paths
 
@@ -143,3 +144,24 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 5000
     assert peak_bytes < 200_000
+
+
+def test_a_directory_that_is_renamed_while_it_is_listed_yields_no_file_by_its_old_name(tmp_path: Path) -> None:
+    make(tmp_path, *(f"job/{number}.safetensors" for number in range(1000)))
+    found = 0
+    for candidate in folder_source(tmp_path).scan():
+        found += 1
+        if found == 1:
+            (tmp_path / "job").rename(tmp_path / "renamed")
+        assert candidate.path.startswith(f"{tmp_path}/job/")
+    assert found == PAGE  # what was in hand
+    assert len(paths(folder_source(tmp_path))) == 1000
+
+
+def test_a_scan_that_is_not_finished_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    make(tmp_path, *(f"job/{number}.safetensors" for number in range(10)))
+    before = os.listdir("/proc/self/fd")
+    scan = folder_source(tmp_path).scan()
+    next(scan)
+    del scan
+    assert os.listdir("/proc/self/fd") == before

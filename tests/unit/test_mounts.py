@@ -1,5 +1,7 @@
 """Which mount holds a path, and whose changes are told: from the text of a mount table."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -80,8 +82,29 @@ def test_file_systems_of_this_machine_are_local(kind: str) -> None:
     assert Mount("/m", kind).is_local is True
 
 
+def status_of(*, mode: int = stat.S_IFDIR, links: int = 2, device: int = os.makedev(254, 0)) -> os.stat_result:
+    return os.stat_result((mode, 1, device, links, 0, 0, 0, 0, 0, 0))
+
+
 @pytest.mark.parametrize(
-    ("kind", "counts"), [("ext4", True), ("xfs", True), ("tmpfs", True), ("btrfs", False), ("fuse.sshfs", False)]
+    ("kind", "is_believed"), [("ext4", True), ("xfs", True), ("tmpfs", True), ("btrfs", False), ("fuse.sshfs", False)]
 )
-def test_only_where_the_kernel_counts_directories_as_links_is_the_count_believed(kind: str, *, counts: bool) -> None:
-    assert Mount("/", kind).counts_directories is counts
+def test_two_links_are_believed_where_the_kernel_counts_directories(kind: str, *, is_believed: bool) -> None:
+    mount = Mount("/", kind, os.makedev(254, 0))
+    assert mount.has_no_directory_in(status_of()) is is_believed
+    assert not mount.has_no_directory_in(status_of(links=3))
+    assert not mount.has_no_directory_in(status_of(links=1))
+
+
+def test_two_links_of_a_link_or_on_another_device_say_nothing(table: MountTable) -> None:
+    mount = table.of("/")
+    assert mount.has_no_directory_in(status_of())
+    assert not mount.has_no_directory_in(status_of(mode=stat.S_IFLNK))
+    assert not mount.has_no_directory_in(status_of(device=os.makedev(0, 41)))
+    assert not Mount("/", "ext4").has_no_directory_in(status_of())
+
+
+def test_the_table_knows_the_devices_that_stat_tells(tmp_path: Path) -> None:
+    mount = MountTable().of(os.path.realpath(tmp_path))
+    if mount.kind != "btrfs":
+        assert mount.device == tmp_path.stat().st_dev
