@@ -14,6 +14,10 @@ from lorawatch.transport.files import own_block
 
 Sink = Callable[[memoryview], object]
 
+# Two threads of `check` hand the interpreter to each other after every read and every hash. Measured on two cores,
+# 1,000 LoRAs of 3 MB: with 1 MiB 1.20 times the time of sha256 alone, with this 1.10.
+_BLOCK_BYTES = 4 << 20
+
 
 def sha256_of(
     descriptor: int,
@@ -30,7 +34,7 @@ def sha256_of(
     FileChangedError if the file ends early, FileUnreadableError, and whatever a sink raises.
     """
     digest = hashlib.sha256()
-    block = own_block()
+    block = own_block(_BLOCK_BYTES)
     done_bytes = 0
     while done_bytes < size_bytes:
         if stop.is_set():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 # A reader may hand over more at once; the temporaries of a count are as large as one step.
-_STEP_BYTES = 1_048_576
+_STEP_BYTES = 4 << 20
 _NAMES_SHOWN = 5
 
 

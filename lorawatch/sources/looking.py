@@ -34,6 +34,14 @@ def sight(path: str, root: str) -> Sighting:
         return sighting
 
 
+def open_sighted(path: str, root: str) -> tuple[Sighting, int]:
+    """Return what stands at a path and a read-only descriptor, which the caller closes. Raises as `open_version`."""
+    with _held(path, root) as (sighting, held):
+        if sighting.flaw is not None:
+            raise sighting.flaw
+        return sighting, _open_held(held)
+
+
 def open_version(candidate: Candidate) -> int:
     """Return a read-only descriptor of this very version; the caller closes it.
 
