@@ -1,8 +1,9 @@
 """What stands at a path now, and a descriptor of exactly that: the one place where watched files are opened.
 
 The folder source calls it on the intake thread, `open_version` also on reader threads. Everything that decides is
-asked of a descriptor that was opened with O_PATH, which opens nothing for real: no FIFO blocks, no device wakes up,
-and nobody can swap the file between the question and the answer. It never writes, and never opens by another path.
+asked of a descriptor, so that nobody can swap the file between the question and the answer. What has not been seen to
+be a regular file is opened with O_PATH first, which opens nothing for real: no FIFO blocks, no device wakes up. It
+never writes, and never opens by another path.
 """
 
 import errno
@@ -39,7 +40,7 @@ def open_sighted(path: str, root: str) -> tuple[Sighting, int]:
     with _held(path, root) as (sighting, held):
         if sighting.flaw is not None:
             raise sighting.flaw
-        return sighting, _open_held(held)
+        return sighting, _open_to_read(f"/proc/self/fd/{held}")
 
 
 def open_version(candidate: Candidate) -> int:
@@ -48,17 +49,42 @@ def open_version(candidate: Candidate) -> int:
     Raises FileRejectedError (not-a-regular-file, symlink-outside, symlink-dangling), FileChangedError,
     FileVanishedError and FileUnreadableError.
     """
+    descriptor = _open_again(candidate)
+    if descriptor >= 0:
+        return descriptor
     with _held(candidate.path, candidate.root) as (sighting, held):
         _refuse_other(sighting.version, candidate)
         if sighting.flaw is not None:
             raise sighting.flaw
-        descriptor = _open_held(held)
+        descriptor = _open_to_read(f"/proc/self/fd/{held}")
         try:
             require_version(descriptor, candidate)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _open_again(candidate: Candidate) -> int:
+    """Open what was a regular file when it was last seen, and still is that very version; -1: look at it anew.
+
+    Half of the system calls of a look: it is asked for every file of a burst.
+    """
+    path, version = candidate.path, candidate.version
+    if not version.size_bytes:  # it may be no regular file: see version_of
+        return -1
+    descriptor = -1
+    try:
+        descriptor = _open_to_read(path, flags=_READ | os.O_NOFOLLOW)
+        status = os.fstat(descriptor)
+        is_same = version_of(status) == version
+        if is_same and not _flaw(status.st_mode, os.readlink(f"/proc/self/fd/{descriptor}"), path, candidate.root):
+            return descriptor
+    except OSError:
+        pass  # whoever looks anew is told the reason
+    if descriptor >= 0:
+        os.close(descriptor)
+    return -1
 
 
 def require_version(descriptor: int, candidate: Candidate) -> None:
@@ -140,15 +166,14 @@ def _refuse_other(version: Version, candidate: Candidate) -> None:
         raise FileChangedError(f"{candidate.path} changed: it was {candidate.version}, it is {version}")
 
 
-def _open_held(held: int) -> int:
-    """Open for reading what is held, without a trace in its access time where that is permitted."""
-    path = f"/proc/self/fd/{held}"
+def _open_to_read(path: str, *, flags: int = _READ) -> int:
+    """Open without a trace in the access time, where that is permitted."""
     try:
-        return os.open(path, _READ | os.O_NOATIME)
+        return os.open(path, flags | os.O_NOATIME)
     except PermissionError as error:
         if error.errno != errno.EPERM:  # open(2): EPERM is what only the owner may ask for, EACCES the mode's no
             raise
-        return os.open(path, _READ)
+        return os.open(path, flags)
 
 
 def _type_in_words(mode: int) -> str:

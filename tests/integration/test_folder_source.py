@@ -207,6 +207,29 @@ def test_a_file_swapped_for_a_link_outside_is_not_opened(root: Path) -> None:
         source.open(candidate)
 
 
+@pytest.mark.parametrize("make", [make_fifo, make_link_outside, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_file_of_its_own_is_never_opened_for_real(
+    root: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
+) -> None:
+    path = root / "x.safetensors"
+    make(path)
+    source = folder_source(root)
+    candidate = candidate_at(source, path)
+    flags: list[int] = []
+    real = os.open
+
+    def recorded(path: str, how: int) -> int:
+        flags.append(how)
+        return real(path, how)
+
+    monkeypatch.setattr("lorawatch.sources.looking.os.open", recorded)
+    with pytest.raises(FileRejectedError):
+        source.open(candidate)
+    monkeypatch.undo()
+    assert flags
+    assert all(each & (os.O_PATH | os.O_NOFOLLOW) for each in flags)
+
+
 def test_a_root_may_be_a_link_to_a_directory(root: Path) -> None:
     write_lora(root / "a.safetensors")
     link = root.parent / "link"
@@ -368,10 +391,10 @@ def test_a_failing_disk_is_unreadable_not_rejected(root: Path, monkeypatch: pyte
     source = folder_source(root)
     candidate = candidate_at(source, path)
 
-    def fail(held: int) -> int:
+    def fail(_: str, **__: int) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(looking, "_open_held", fail)
+    monkeypatch.setattr(looking, "_open_to_read", fail)
     with pytest.raises(FileUnreadableError):
         source.open(candidate)
 
