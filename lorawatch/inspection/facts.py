@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lorawatch.domain.model import Facts
 from lorawatch.domain.pairing import half_of, without_half
 from lorawatch.domain.planning import step_of
-from lorawatch.inspection.families import Evidence, judge, weigh
+from lorawatch.inspection.families import Evidence, FamilyVerdict, judge, weigh
 from lorawatch.inspection.header import Header
 from lorawatch.inspection.keys import Key, Role
 from lorawatch.inspection.kinds import algorithm_of, kind_by_name, kind_of
@@ -57,9 +57,15 @@ def facts_of(header: Header, *, name: str) -> Facts:
         parameter_count=anatomy.parameter_count,
         dtypes=anatomy.dtypes,
         software=software_in(header.metadata),
-        pair=half_of(stem) if is_lora else None,
+        pair=half_of(stem) if is_lora and _may_be_wan(verdict) else None,
         findings=verdict.findings,
     )
+
+
+def _may_be_wan(verdict: FamilyVerdict) -> bool:
+    """Return whether it may be of the models that come in two halves; names of others also say high or low noise."""
+    families = verdict.families if verdict.family is None else (verdict.family,)
+    return not families or any(family.startswith("wan") for family in families)
 
 
 @derived

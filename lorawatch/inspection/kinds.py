@@ -33,7 +33,9 @@ _EMBEDDING_MAX_TOKENS = 128
 _EMBEDDING_MIN_WIDTH = 256
 
 # Tried before LoRA: IP-Adapter FaceID brings LoRA layers along.
-_IP_ADAPTER = _any_key(r"(?:image_proj(?:_model)?|ip_adapter|adapter_modules)\.|.*\.to_k_ip\.")
+_IP_ADAPTER = _any_key(
+    r"(?:image_proj(?:_model)?|ip_adapter(?:_proj_model)?|adapter_modules)\.|.*\.to_k_ip\.|.*\.ip_adapter_double_stream_"
+)
 # Tried with LoRA: so kohya and LyCORIS name what they train, whatever the algorithm (GLoRA and IA3 among them).
 _TRAINERS_NAME = _any_key(r"(?:lora_(?:unet|te\d?|transformer|prior_unet)_|lycoris_)\w+\.")
 # Tried after it, in this order: a checkpoint holds a VAE and a text encoder as well.

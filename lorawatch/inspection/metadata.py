@@ -30,12 +30,18 @@ def epoch_in(metadata: Metadata) -> int | None:
 
 
 def alpha_in(metadata: Metadata) -> float | None:
-    """Return the network's alpha, which only kohya and its relatives write down."""
+    """Return the network's alpha as kohya and its relatives write it down, or diffusers among the settings of PEFT."""
     try:
-        alpha = float(metadata.get("ss_network_alpha", ""))
+        alpha = float(metadata.get("ss_network_alpha") or _peft_alpha(metadata))
     except ValueError:
         return None
     return alpha if 0 < alpha < float("inf") else None
+
+
+def _peft_alpha(metadata: Metadata) -> str:
+    settings = _parsed(metadata.get("lora_adapter_metadata"))  # {"transformer.r": 16, "transformer.lora_alpha": 16, …}
+    alphas = settings.items() if isinstance(settings, dict) else ()
+    return next((str(value) for key, value in alphas if key.rpartition(".")[2] == "lora_alpha"), "")
 
 
 def software_in(metadata: Metadata) -> str | None:

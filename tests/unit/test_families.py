@@ -133,13 +133,40 @@ def test_the_name_of_a_high_or_low_noise_half_tells_wan_2_2_from_wan_2_1() -> No
     assert recognise(shapes_of("flux1-kohya-linear"), {}, name="a_high_noise.safetensors").family == "flux.1"
 
 
-@pytest.mark.parametrize("name", ["sdxl-kohya-attention", "wan21-14b-i2v-diffusers-blocks", "z-image-diffusers-blocks"])
+@pytest.mark.parametrize("name", ["sdxl-kohya-attention", "wan22-5b-comfyui-blocks", "z-image-diffusers-blocks"])
 def test_metadata_against_the_layers_is_a_finding_and_no_family(name: str) -> None:
     verdict = recognise(shapes_of(name), {"ss_base_model_version": "flux.1"})
     assert verdict.family is None
     assert verdict.families == tuple(sorted({"flux.1", KEY_LISTS[name].family}))
     assert [finding.code for finding in verdict.findings] == ["family-conflict"]
     assert KEY_LISTS[name].family in verdict.findings[0].detail
+
+
+def lora_on(outputs: int, inputs: int, *layers: str) -> dict[str, tuple[int, ...]]:
+    ups: dict[str, tuple[int, ...]] = {f"{layer}.lora_B.weight": (outputs, 16) for layer in layers}
+    return ups | {f"{layer}.lora_A.weight": (16, inputs) for layer in layers}
+
+
+@pytest.mark.parametrize(("embedder", "channels"), [("x_embedder", 128), ("x_embedder", 384)])
+def test_a_control_lora_of_flux_is_not_taken_for_a_model_with_as_many_channels(embedder: str, channels: int) -> None:
+    control = lora_on(3072, channels, f"transformer.{embedder}")
+    first = lora_on(3072, 3072, *(f"transformer.transformer_blocks.{number}.attn.to_q" for number in range(3)))
+    single = (f"transformer.single_transformer_blocks.{number}.attn.to_q" for number in range(38))
+    double = (f"transformer.transformer_blocks.{number}.attn.to_q" for number in range(19))
+    few = recognise(control | first, {})
+    assert few.family in {None, "flux.1"}
+    assert "flux.1" in {few.family, *few.families}
+    whole = control | lora_on(3072, 3072, *single, *double)
+    assert recognise(whole, {}) == recognise(whole, {"ss_base_model_version": "flux.1"}) == FamilyVerdict("flux.1")
+
+
+@pytest.mark.parametrize("layer", ["vace_blocks.{}.self_attn.q", "blocks.{}.cross_attn.k_img"])
+def test_vace_and_image_layers_are_of_both_wans_until_name_or_metadata_decide(layer: str) -> None:
+    layers = lora_on(5120, 5120, *(layer.format(number) for number in range(8)))
+    assert recognise(layers, {}).families == ("wan_2.1", "wan_2.2_14b")
+    assert recognise(layers, {}, name="fun_high_noise.safetensors") == FamilyVerdict("wan_2.2_14b")
+    for family in ("wan_2.1", "wan_2.2_14b"):
+        assert recognise(layers, {"ss_base_model_version": family}) == FamilyVerdict(family)
 
 
 def test_layers_of_two_models_in_one_file_are_no_family() -> None:

@@ -72,6 +72,13 @@ OTHERS = [
     (shapes("body.0.block1.weight 320x320x3x3", "conv_in.weight 320x192x3x3"), "t2i-adapter"),
     (shapes("image_proj.proj.weight 3072x1024", "ip_adapter.1.to_k_ip.weight 320x768"), "ip-adapter"),
     (
+        shapes(
+            *(f"double_blocks.{n}.processor.ip_adapter_double_stream_k_proj.weight 3072x4096" for n in range(19)),
+            "ip_adapter_proj_model.proj.weight 16384x768",
+        ),
+        "ip-adapter",  # XLabs, Flux.1
+    ),
+    (
         shapes("image_proj.p.weight 8x8", "ip_adapter.0.q_lora.down.weight 4x8", "ip_adapter.0.q_lora.up.weight 8x4"),
         "ip-adapter",
     ),
@@ -156,6 +163,23 @@ def test_the_step_comes_from_the_name_when_the_metadata_has_none(name: str, step
 
 
 @pytest.mark.parametrize(
+    ("settings", "alpha"),
+    [
+        ('{"transformer.r": 16, "transformer.lora_alpha": 32}', 32.0),
+        ('{"lora_alpha": 8.5}', 8.5),
+        ('{"transformer.r": 16}', None),
+        ('{"transformer.lora_alpha": null}', None),
+        ('{"transformer.lora_alpha": "a"}', None),
+        ("[16]", None),
+        ("{", None),
+    ],
+)
+def test_alpha_is_also_read_where_diffusers_writes_the_settings_of_peft(settings: str, alpha: float | None) -> None:
+    assert facts(PEFT, {"lora_adapter_metadata": settings}).alpha == alpha
+    assert facts(PEFT, {"lora_adapter_metadata": settings, "ss_network_alpha": "4"}).alpha == 4.0
+
+
+@pytest.mark.parametrize(
     ("name", "pair"),
     [
         ("surf_000000100_high_noise.safetensors", "high"),
@@ -166,7 +190,11 @@ def test_the_step_comes_from_the_name_when_the_metadata_has_none(name: str, step
     ],
 )
 def test_the_halves_of_a_pair_are_known_by_their_names(name: str, pair: str | None) -> None:
-    assert facts(PEFT, name=name).pair == pair
+    layer = "diffusion_model.blocks.0.self_attn.q"
+    wan = shapes(f"{layer}.lora_A.weight 16x5120", f"{layer}.lora_B.weight 5120x16")
+    assert facts(wan, name=name).pair == pair
+    assert facts(shapes("a.b.lora_A.weight 16x7", "a.b.lora_B.weight 7x16"), name=name).pair == pair
+    assert facts(PEFT, name=name).pair is None  # no other model comes in halves
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ CONTROL: Shapes = {
 STYLES: list[tuple[str, Shapes, str | None, tuple[str, ...]]] = [
     ("XLabs, Flux, double blocks", XLABS, None, ("chroma", "flux.1", "hunyuan_video")),
     ("USO, Flux", USO, None, ("chroma", "flux.1")),
-    ("BFL's control LoRA: its img_in is no other model's", CONTROL, None, ()),
+    ("BFL's control LoRA: its img_in takes a second image", CONTROL, "flux.1", ()),
     (
         "VideoX-Fun, Wan 2.1",
         renamed("wan21-14b-kohya-linear", ("^lora_unet_", "lora_unet__")),
