@@ -17,6 +17,7 @@ from lorawatch.domain.model import Candidate, Facts, Finding
 from lorawatch.domain.ports import Stop
 from lorawatch.inspection.examination import Examiner
 from lorawatch.sources.looking import Sighting, open_sighted
+from lorawatch.sources.scanning import NameFilter
 
 # While one file's bytes are hashed, which leaves the interpreter free, another one's header is understood. Measured
 # on two cores, LoRAs of 20 MB: 1.27 times the time of sha256 alone with one reader, 0.76 times with two.
@@ -49,6 +50,21 @@ def examiner_of(config: Config) -> Examiner:
     )
 
 
+def name_filter_of(config: Config) -> Callable[[str], bool]:
+    """Return what tells whether `include` and `exclude` of `[watch]` want an absolute path.
+
+    Of a file outside of every watched directory only the name counts: it has yet to be put somewhere.
+    """
+    wanted = NameFilter(config.watch.include, config.watch.exclude)
+    roots = [os.path.join(directory, "") for directory in config.watch.directories]
+
+    def is_wanted(path: str) -> bool:
+        root = next(filter(path.startswith, roots), os.path.join(os.path.dirname(path), ""))
+        return wanted.wants(path, len(root))
+
+    return is_wanted
+
+
 def look_at_all(files: Sequence[str], examiner: Examiner, refusal: Refusal) -> Generator[Verdict, None, None]:
     """Yield what `look_at` says of each file, in their order, while the next ones are being read.
 
@@ -69,30 +85,38 @@ def _open(path: str) -> tuple[Sighting, int]:
         raise SourceError("there is no such file", code="file-missing") from error
 
 
+def _with_finding(facts: Facts, finding: Finding) -> Facts:
+    known = facts.findings
+    return facts if finding in known else replace(facts, findings=(*known, finding))
+
+
 def look_at(file: str, examiner: Examiner, refusal: Refusal, stop: Stop, progress: Progress | None = None) -> Verdict:
     """Read a file whole and say what it is. Raises StoppedError only: every other trouble is in the verdict.
 
     `progress` is told the size, and how much of it is read.
     """
     path = os.path.abspath(file)
-    facts, candidate = Facts(), None
+    candidate, examination, sha256 = None, None, None
     try:
         sighting, descriptor = _open(path)
         candidate = Candidate(os.path.dirname(path), path, sighting.version, sighting.ctime_ns, is_closed=True)
         try:
             size_bytes = sighting.version.size_bytes
             examination = examiner.begin(descriptor, name=os.path.basename(path), size_bytes=size_bytes)
-            facts = examination.facts
             told = None if progress is None else partial(progress, size_bytes)
             sha256 = examination.hash(descriptor, size_bytes=size_bytes, stop=stop, progress=told)
             facts = examination.conclude()
         finally:
             os.close(descriptor)
     except (FileRejectedError, SourceError) as error:
-        facts = replace(facts, findings=(*facts.findings, Finding(error.code, error.message)))
-        known_bytes = candidate.version.size_bytes if candidate else None
         return Verdict(
-            file, is_accepted=False, code=error.code, reason=error.message, facts=facts, size_bytes=known_bytes
+            file,
+            is_accepted=False,
+            code=error.code,
+            reason=error.message,
+            facts=_with_finding(examination.facts if examination else Facts(), Finding(error.code, error.message)),
+            size_bytes=candidate.version.size_bytes if candidate else None,
+            sha256=sha256,
         )
     refused = refusal(path, facts)
     code, reason = refused or (None, None)

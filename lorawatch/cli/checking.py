@@ -48,13 +48,17 @@ def check(
 def _refusal_of(config: "Config") -> "Refusal":
     """Return a function that says why a file would not be delivered anywhere, or None if it would."""
     from lorawatch.domain.planning import CheckpointPolicy, step_of
+    from lorawatch.looking import name_filter_of
 
     wanted = [(each.kinds or config.inspect.kinds, each.families) for each in config.destinations if each.enabled]
     checkpoints = CheckpointPolicy.parse(config.watch.checkpoints)
+    is_wanted_name = name_filter_of(config)
 
     def refusal(path: str, facts: "Facts") -> tuple[str, str] | None:
         if os.path.basename(path).startswith("."):
             return "name-refused", "its name begins with a dot: hidden files are never looked at"
+        if not is_wanted_name(path):
+            return "name-refused", "a file with this name is not looked at: see watch.include and watch.exclude"
         if refused := checkpoints.refusal(step_of(path)):
             return refused
         options_ = wanted or [(config.inspect.kinds, ())]

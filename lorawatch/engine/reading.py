@@ -101,6 +101,9 @@ class Reader:
                 sha256 = staged.sha256
             self._refuse_changed(candidate, descriptor, before)
             facts = examination.conclude()
+        except FileRejectedError as error:
+            self._unstage(route, staged)
+            return Refused(candidate, Rejection("rejected", error.code, error.message, examination.facts))
         except BaseException:
             self._unstage(route, staged)
             raise

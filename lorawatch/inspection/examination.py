@@ -93,10 +93,13 @@ class Examination:
     def conclude(self) -> Facts:
         """Return the facts with what the scan found, after all bytes were seen.
 
-        Raises FileRejectedError `zero-tail`, and `nonfinite` unless the settings only warn of it.
+        Raises FileRejectedError `zero-tail`, and `nonfinite` unless the settings only warn of it; `facts` then tell
+        everything that was found all the same.
         """
         findings = self._scan.result() if self._scan else ()
+        if findings:
+            self.facts = replace(self.facts, findings=self.facts.findings + findings)
         for finding in findings:
             if finding.code in self._rejected:
                 raise FileRejectedError(finding.detail, code=finding.code, fix=_FIXES[finding.code])
-        return replace(self.facts, findings=self.facts.findings + findings) if findings else self.facts
+        return self.facts

@@ -11,7 +11,7 @@ import pytest
 
 from lorawatch.daemon import TICK_SECONDS
 from lorawatch.engine.lanes import LONGEST_SLEEP_SECONDS
-from tests.factories import broken, write_lora
+from tests.factories import Tensor, broken, write_lora
 from tests.process import Finished, Lorawatch
 from tests.scenes import Scene, contents, eventually, names, save_in_place, scene, sha256, small_lora
 
@@ -177,6 +177,32 @@ def test_check_of_good_files_exits_with_0_and_changes_nothing(scene: Scene) -> N
     assert "accepted" in finished.stdout
     assert "p3rson" in finished.stdout
     assert (scene.tmp_path / NAME).stat().st_ctime_ns == before.st_ctime_ns
+
+
+def test_check_refuses_names_that_the_daemon_does_not_look_for(scene: Scene) -> None:
+    watched, foreign = scene.outputs / "samples" / NAME, scene.tmp_path / "cat.SAFETENSORS"
+    watched.parent.mkdir()
+    write_lora(watched)
+    write_lora(foreign)
+    write_lora(scene.outputs / NAME)
+    config = scene.tmp_path / "config.toml"
+    config.write_text(scene.config(watch='exclude = ["samples/"]'), encoding="utf-8")
+    files = [str(each) for each in (watched, foreign, scene.outputs / NAME)]
+    finished = Lorawatch(scene.tmp_path).command("check", "--config", str(config), "--json", *files)
+    assert finished.exit_code == 3
+    assert [each["code"] for each in finished.json()["files"]] == ["name-refused", "name-refused", None]
+
+
+def test_check_tells_all_that_is_wrong_with_weights_and_the_hash_of_what_it_read(scene: Scene) -> None:
+    path, up = scene.tmp_path / NAME, "transformer.transformer_blocks.0.attn.to_q.lora_B.weight"
+    down = up.replace("_B", "_A")
+    tensors = {down: Tensor("F16", (4, 64), b"\0\x7e" * 256), up: Tensor("F16", (64, 4), b"\0" * 512)}
+    write_lora(path, tensors=tensors)
+    finished = Lorawatch(scene.tmp_path).command("check", "--json", str(path))
+    (document,) = finished.json()["files"]
+    assert (document["accepted"], document["code"], document["kind"]) == (False, "nonfinite", "lora")
+    assert [finding["code"] for finding in document["findings"]] == ["nonfinite", "zero-effect"]
+    assert document["sha256"] == sha256(path.read_bytes())
 
 
 def test_check_calls_what_no_destination_wants_not_wanted(scene: Scene) -> None:

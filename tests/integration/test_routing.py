@@ -173,3 +173,18 @@ def test_a_destination_that_wants_more_than_before_gets_what_others_have_got_alr
         assert len(daemon.of("file.accepted")) == 2  # nothing was read again
     assert names(other) == ["qwen.safetensors"]
     assert names(scene.loras) == ["flux.safetensors", "qwen.safetensors"]
+
+
+def test_a_file_with_broken_weights_is_rejected_as_what_it_is(scene: Scene) -> None:
+    layer = "transformer.transformer_blocks.0.attn.to_q"
+    content = lora_bytes(
+        tensors={
+            f"{layer}.lora_A.weight": Tensor("F16", (4, 3072), b"\0\x7e" * (4 * 3072)),
+            f"{layer}.lora_B.weight": Tensor("F16", (3072, 4)),
+        }
+    )
+    with scene.daemon() as daemon:
+        save_in_place(scene.outputs / "nan.safetensors", content)
+        rejected = daemon.wait_for("file.rejected", code="nonfinite")
+    assert rejected["kind"] == "lora"
+    assert names(scene.loras) == []
