@@ -35,7 +35,7 @@ def test_a_destination_that_stays_down_is_given_up_after_the_users_time_and_retr
         assert (failed["delivery_id"], failed["code"]) == (waiting["delivery_id"], "gave-up")
         assert str(scene.loras) in failed["reason"]
         scene.loras.mkdir()
-        assert not eventually(lambda: names(scene.loras) != [], timeout=1.0)
+        assert not eventually(lambda: any(scene.loras.glob("*.safetensors")), timeout=1.0)
         assert daemon.command("retry", "--all").exit_code == 0
         daemon.wait_for("delivery.delivered")
         assert len(daemon.of("delivery.failed")) == 1
