@@ -6,7 +6,8 @@ is missing, a disk is not mounted.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from lorawatch.config import DirectoryDestinationConfig
@@ -15,9 +16,9 @@ from lorawatch.destinations.publishing import Publisher, path_of
 from lorawatch.destinations.root import Root
 from lorawatch.destinations.staging import StagingArea, TemporaryFile
 from lorawatch.domain.errors import DeliveryDelayedError, DestinationError, FileChangedError
-from lorawatch.domain.model import Finding, RemoteFile
-from lorawatch.domain.ports import Consignment, Prepared, StagedCopy, Stop
-from lorawatch.transport.copying import copy_verified
+from lorawatch.domain.model import Finding, RemoteFile, StagedCopy, UnprovenCopy
+from lorawatch.domain.ports import Consignment, Prepared, Stop
+from lorawatch.transport.copying import INLINE_BYTES, copy_unproven, copy_verified, prove_copy
 from lorawatch.transport.files import (
     fingerprint_of,
     flush_directory,
@@ -112,12 +113,20 @@ class DirectoryDestination:
         progress: Callable[[int], None],
         stop: Stop,
         sinks: Sequence[Callable[[memoryview], object]] = (),
-    ) -> StagedCopy:
-        """Copy an open file to a temporary name, read it back and prove it; see Stager."""
+    ) -> StagedCopy | UnprovenCopy:
+        """Copy an open file to a temporary name; a large one is read back and proved meanwhile. See Stager."""
         self._root.require()
         return self._stage_in(self.directory, source, size_bytes=size_bytes, progress=progress, stop=stop, sinks=sinks)
 
-    def unstage(self, staged: StagedCopy) -> None:
+    def prove(self, unproven: UnprovenCopy, *, stop: Stop) -> StagedCopy:
+        """Read a copy back; see Stager."""
+        path, size_bytes = unproven.path, unproven.size_bytes
+        with destination_errors(f"read {path} back", self.directory), self._removing(path):
+            temporary = self._staging.opened(path)
+            sha256 = prove_copy(temporary.descriptor, size_bytes=size_bytes, xxh3=unproven.xxh3, stop=stop)
+            return StagedCopy(path, _fingerprint_of_whole(temporary, size_bytes), size_bytes, sha256)
+
+    def unstage(self, staged: StagedCopy | UnprovenCopy) -> None:
         """Remove a staged copy. Never raises."""
         self._staging.discard(staged.path)
 
@@ -212,12 +221,9 @@ class DirectoryDestination:
         source = open_source(path, version)
         try:
             staged = self._stage_in(folder, source, size_bytes=version.size_bytes, progress=progress, stop=stop)
-            try:
+            with self._removing(staged.path):
                 require_version(source, path, version)
-            except BaseException:
-                self._staging.discard(staged.path)
-                raise
-            return staged
+            return staged if isinstance(staged, StagedCopy) else self.prove(staged, stop=stop)
         finally:
             os.close(source)
 
@@ -230,19 +236,28 @@ class DirectoryDestination:
         progress: Callable[[int], None],
         stop: Stop,
         sinks: Sequence[Callable[[memoryview], object]] = (),
-    ) -> StagedCopy:
+    ) -> StagedCopy | UnprovenCopy:
         self._root.require_room(folder, size_bytes)
         with destination_errors(f"copy {size_bytes} bytes into {folder}", self.directory):
             temporary = self._staging.create(folder)
-            try:
-                copied = copy_verified(
-                    source, temporary.descriptor, size_bytes=size_bytes, progress=progress, stop=stop, sinks=sinks
-                )
-                fingerprint = _fingerprint_of_whole(temporary, size_bytes)
-            except BaseException:
-                self._staging.discard(temporary.path)
-                raise
-            return StagedCopy(temporary.path, fingerprint, size_bytes, copied.sha256)
+            with self._removing(temporary.path):
+                target = temporary.descriptor
+                if size_bytes <= INLINE_BYTES:
+                    xxh3 = copy_unproven(
+                        source, target, size_bytes=size_bytes, progress=progress, stop=stop, sinks=sinks
+                    )
+                    return UnprovenCopy(temporary.path, size_bytes, xxh3)
+                sha256 = copy_verified(source, target, size_bytes=size_bytes, progress=progress, stop=stop, sinks=sinks)
+                return StagedCopy(temporary.path, _fingerprint_of_whole(temporary, size_bytes), size_bytes, sha256)
+
+    @contextmanager
+    def _removing(self, path: str) -> Iterator[None]:
+        """Remove a temporary file if what is done with it fails."""
+        try:
+            yield
+        except BaseException:
+            self._staging.discard(path)
+            raise
 
     def _note(self, code: str, detail: str) -> None:
         if all(finding.code != code for finding in self.notes):

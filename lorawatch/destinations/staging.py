@@ -62,6 +62,13 @@ class StagingArea:
             raise
         return TemporaryFile(path, descriptor)
 
+    def opened(self, path: str) -> TemporaryFile:
+        """Return a temporary file that this process created and has not released. Raises FileNotFoundError."""
+        descriptor = _descriptors.get(path)
+        if descriptor is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return TemporaryFile(path, descriptor)
+
     def flush(self, path: str) -> bool:
         """Make a temporary file durable; False where the file system has no such thing. Raises OSError."""
         descriptor = _descriptors.get(path)

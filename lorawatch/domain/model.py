@@ -193,3 +193,22 @@ class Rejection:
     code: str
     reason: str
     facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(frozen=True, slots=True)
+class UnprovenCopy:
+    """A complete copy under a temporary name at a destination, not read back yet. `xxh3` is that of the source."""
+
+    path: str
+    size_bytes: int
+    xxh3: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCopy:
+    """A complete, verified, fsynced-or-fsyncable copy under a temporary name at a destination."""
+
+    path: str
+    fingerprint: str
+    size_bytes: int
+    sha256: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lorawatch.domain.errors import DestinationError, FileRejectedError
-from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, Version
+from lorawatch.domain.model import Candidate, Delivery, Finding, RemoteFile, StagedCopy, UnprovenCopy, Version
 
 if TYPE_CHECKING:
     from lorawatch.domain.comfyui import ListedFile, Queue  # words of those who have a ComfyUI to ask
@@ -111,16 +111,6 @@ class Source(Protocol):
 
     def stop(self) -> None:
         """Send no more hints; join the threads. Idempotent."""
-
-
-@dataclass(frozen=True, slots=True)
-class StagedCopy:
-    """A complete, verified, fsynced-or-fsyncable copy under a temporary name at a destination."""
-
-    path: str
-    fingerprint: str
-    size_bytes: int
-    sha256: str
 
 
 class Waypoints(Protocol):
@@ -280,13 +270,17 @@ class Stager(Protocol):
         progress: Callable[[int], None],
         stop: Stop,
         sinks: Sequence[Callable[[memoryview], object]] = (),
-    ) -> StagedCopy:
+    ) -> StagedCopy | UnprovenCopy:
         """Copy an open source file (descriptor at any offset) to a temporary name and hash what arrived.
 
-        Each sink is given the source's bytes in order while they pass; a view is valid during the call only.
+        Each sink is given the source's bytes in order while they pass; a view is valid during the call only. A small
+        copy is not hashed yet: `prove` does that, when and on which thread the caller likes.
         Raises DestinationError; the caller then goes on without a staged copy. SourceError if the source cannot
         be read to `size_bytes`, StoppedError on stop, and whatever a sink raises.
         """
 
-    def unstage(self, staged: StagedCopy) -> None:
+    def prove(self, unproven: UnprovenCopy, *, stop: Stop) -> StagedCopy:
+        """Read a copy back and hash it. Raises DestinationError and StoppedError; the copy is then removed."""
+
+    def unstage(self, staged: StagedCopy | UnprovenCopy) -> None:
         """Remove a staged copy that will not be published. Never raises."""

@@ -22,7 +22,8 @@ from lorawatch.domain.model import Candidate, Rejection
 from lorawatch.domain.ports import Source
 from lorawatch.engine.checkpoints import CheckpointFilter
 from lorawatch.engine.desk import VerdictDesk
-from lorawatch.engine.reading import ReaderPool, Reading, Refused, Unread
+from lorawatch.engine.reader_pool import ReaderPool
+from lorawatch.engine.reading import Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
 from lorawatch.engine.settings import IntakeSettings
 from lorawatch.engine.surveying import fresh_of

@@ -6,6 +6,7 @@ right after; killed in between, the next attempt asks the destination what is th
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from lorawatch.domain.errors import (
@@ -85,16 +86,18 @@ class Carrier:
         """Carry claimed deliveries and record what became of each. `touch` is called whenever there is progress."""
         carried: list[_Carried] = []
         results: list[Arrived | Failed] = []
+        is_all_staged = self.staged.holds(self.route.name, [delivery.delivery_id for delivery in group])
         try:
-            for delivery in group:
-                try:
-                    carried.append(self._carry_one(delivery, touch))
-                except JournalError:
-                    raise  # it says nothing about this delivery
-                except LorawatchError as error:
-                    self.drop_staged(delivery)
-                    results.append(Failed(delivery, error))
-                touch()
+            with together() if is_all_staged else nullcontext():  # a copy that has to be made is told when it begins
+                for delivery in group:
+                    try:
+                        carried.append(self._carry_one(delivery, touch))
+                    except JournalError:
+                        raise  # it says nothing about this delivery
+                    except LorawatchError as error:
+                        self.drop_staged(delivery)
+                        results.append(Failed(delivery, error))
+                    touch()
             self._record_sent(carried)
         except BaseException:
             self._discard(carried)

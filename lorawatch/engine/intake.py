@@ -1,8 +1,9 @@
 """From a hint or a scan to a recorded verdict: look, settle, read, plan, record. One intake per watched directory.
 
-Its thread is the only one that looks at the source's names, decides who is settled and records verdicts; reader
-threads read the bytes, lanes carry them. A hung mount therefore stops its own intake and nothing else. It never
-writes to the source and never talks to a destination.
+Its thread is the only one that looks at the source's names, decides who is settled and records verdicts; it reads
+the smallest files itself, reader threads read the others, and lanes carry them. A hung mount therefore stops its own
+intake and nothing else. It never writes to the source and never talks to a destination, except to stage a copy on a
+local disk.
 """
 
 import queue
@@ -17,7 +18,8 @@ from lorawatch.domain.ports import Hint, Source, Stop
 from lorawatch.engine.candidates import MOST_PENDING, Candidates, Crash
 from lorawatch.engine.desk import VerdictDesk
 from lorawatch.engine.pairing import PairWatch
-from lorawatch.engine.reading import Reader, ReaderPool, Reading, Refused, Unread
+from lorawatch.engine.reader_pool import ReaderPool
+from lorawatch.engine.reading import Reader, Reading, Refused, Unread
 from lorawatch.engine.recording import Accepted
 from lorawatch.engine.scanning import ScanSchedule
 from lorawatch.engine.settings import IntakeSettings
@@ -179,6 +181,7 @@ class Intake:
         """Forget what is in memory; the journal and the next scan bring it back."""
         self._stop.wait(pause_seconds)
         self._tracker.clear()
+        self._pool.forget_at_hand()
         self._is_queue_known_empty = self._is_rescan_asked = False
         self._scans.ask()
 
@@ -205,6 +208,7 @@ class Intake:
         self._scans.take_gone()
         self._refill()
         self._candidates.record_refused()
+        self._pool.read_at_hand()
         if self._is_queue_known_empty:  # what is still to be read may be the other half
             self._pairs.look(self._tracker)
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lorawatch.domain.errors import DeliveryRefusedError
-from lorawatch.domain.model import Artifact, Candidate, Delivery, DeliveryState, Facts
+from lorawatch.domain.model import Artifact, Candidate, Delivery, DeliveryState, Facts, StagedCopy
 from lorawatch.domain.pairing import pair_id_of
 from lorawatch.domain.planning import base_name_of, choose_name, series_of, step_of, surplus_steps
 from lorawatch.domain.policy import Outcome
-from lorawatch.domain.ports import StagedCopy
 from lorawatch.engine.settings import IntakeSettings, Route
 from lorawatch.journal import deliveries, files, pairs, places, upkeep
 from lorawatch.journal.rows import Connection

@@ -1,9 +1,10 @@
 """Copy one open file into another, read the copy back, and prove that it holds the source's bytes.
 
-Called by the directory destination on a lane or intake thread. Above INLINE_BYTES a second thread, which lives no
-longer than the call, follows the copier through the *copy* and computes the sha256 there: so the source is read
-once, and a copy with a hole in it (OpenZFS #15526) is found. A large copy is durable on return; small ones are left
-to the caller, who flushes many at once. Memory is two blocks, whatever the size of the file.
+Called by the directory destination on lane, intake and reader threads. Above INLINE_BYTES a second thread, which
+lives no longer than the call, follows the copier through the *copy* and computes the sha256 there: so the source is
+read once, and a copy with a hole in it (OpenZFS #15526) is found. A small copy is read back afterwards, by whomever
+the caller has for that. A large copy is durable on return; small ones are left to the caller, who flushes many at
+once. Memory is two blocks, whatever the size of the file.
 It never writes to the source, never truncates the target, and never leaves its thread behind.
 """
 
@@ -27,14 +28,6 @@ INLINE_BYTES = 8 << 20
 _WRITE_BACK_BYTES = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """What arrived. `sha256` is that of the bytes read back from the target."""
-
-    sha256: str
-    is_reflink: bool
-
-
 def copy_verified(
     source: int,
     target: int,
@@ -43,38 +36,47 @@ def copy_verified(
     progress: Callable[[int], None],
     stop: Stop,
     sinks: Sequence[Callable[[memoryview], object]] = (),
-) -> Copied:
-    """Copy `size_bytes` from the start of one descriptor to the start of an empty one and read them back.
+) -> str:
+    """Copy `size_bytes` from the start of one descriptor to that of an empty one, read them back, return the sha256.
 
     `progress` gets the bytes carried so far. Each sink gets the source's bytes in order, in this thread; a view is
     valid during the call only. Raises DeliveryDelayedError (copy-corrupt) if the copy differs, FileChangedError if
     the source ends early, another SourceError if it cannot be read, StoppedError, and OSError for the target.
     """
-    is_reflink = size_bytes > 0 and clone(source, target)
-    if is_reflink and os.fstat(target).st_size != size_bytes:
-        raise FileChangedError(f"{_path_of(source)} is not {size_bytes} bytes long any more")
+    if size_bytes <= INLINE_BYTES:
+        xxh3 = copy_unproven(source, target, size_bytes=size_bytes, progress=progress, stop=stop, sinks=sinks)
+        return prove_copy(target, size_bytes=size_bytes, xxh3=xxh3, stop=stop)
+    is_reflink = _shares_blocks(source, target, size_bytes)
     trail = _Trail(size_bytes if is_reflink else 0)
     carrier = _Carrier(source, target, size_bytes, trail, is_reflink=is_reflink)
-    if size_bytes > INLINE_BYTES:
-        with ThreadPoolExecutor(1, thread_name_prefix="read-back") as pool:
-            reading = pool.submit(_read_back, target, size_bytes, trail, stop)
-            try:
-                carried = carrier.carry(progress, stop, sinks)
-                flush(target)  # while the other thread is still hashing
-            except BaseException:
-                trail.abandon()
-                raise
-            proof = reading.result()
-    else:
-        carried = carrier.carry(progress, stop, sinks)
-        proof = _read_back(target, size_bytes, trail, stop)
-    if proof.xxh3 != carried:
-        raise DeliveryDelayedError(
-            f"a copy of {size_bytes} bytes was read back and differs from its source",
-            code="copy-corrupt",
-            fix="it is copied again; if this repeats, memory, disk or file system are at fault",
-        )
-    return Copied(proof.sha256, is_reflink)
+    with ThreadPoolExecutor(1, thread_name_prefix="read-back") as pool:
+        reading = pool.submit(_read_back, target, size_bytes, trail, stop)
+        try:
+            xxh3 = carrier.carry(progress, stop, sinks)
+            flush(target)  # while the other thread is still hashing
+        except BaseException:
+            trail.abandon()
+            raise
+        return _sha256_of(reading.result(), xxh3, size_bytes)
+
+
+def copy_unproven(
+    source: int,
+    target: int,
+    *,
+    size_bytes: int,
+    progress: Callable[[int], None],
+    stop: Stop,
+    sinks: Sequence[Callable[[memoryview], object]] = (),
+) -> bytes:
+    """Copy as `copy_verified`, but read nothing back: return the xxh3 of the source, for `prove_copy`."""
+    is_reflink = _shares_blocks(source, target, size_bytes)
+    return _Carrier(source, target, size_bytes, _Trail(0), is_reflink=is_reflink).carry(progress, stop, sinks)
+
+
+def prove_copy(target: int, *, size_bytes: int, xxh3: bytes, stop: Stop) -> str:
+    """Read a whole copy back; return its sha256. Raises as `copy_verified`, but for the source."""
+    return _sha256_of(_read_back(target, size_bytes, _Trail(size_bytes), stop), xxh3, size_bytes)
 
 
 class _Trail:
@@ -177,6 +179,24 @@ def _read_back(target: int, size_bytes: int, trail: _Trail, stop: Stop) -> _Proo
         xxh3.update(block[:count])
         offset += count
     return _Proof(sha256.hexdigest(), xxh3.digest())
+
+
+def _shares_blocks(source: int, target: int, size_bytes: int) -> bool:
+    """Return whether the empty target could be made to share the source's blocks."""
+    is_reflink = size_bytes > 0 and clone(source, target)
+    if is_reflink and os.fstat(target).st_size != size_bytes:
+        raise FileChangedError(f"{_path_of(source)} is not {size_bytes} bytes long any more")
+    return is_reflink
+
+
+def _sha256_of(proof: _Proof, xxh3: bytes, size_bytes: int) -> str:
+    if proof.xxh3 == xxh3:
+        return proof.sha256
+    raise DeliveryDelayedError(
+        f"a copy of {size_bytes} bytes was read back and differs from its source",
+        code="copy-corrupt",
+        fix="it is copied again; if this repeats, memory, disk or file system are at fault",
+    )
 
 
 def _path_of(descriptor: int) -> str:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lorawatch.domain.errors import DestinationError
-from lorawatch.domain.model import Artifact, Delivery, DeliveryState, Facts, RemoteFile, Version
+from lorawatch.domain.model import Artifact, Delivery, DeliveryState, Facts, RemoteFile, StagedCopy, Version
 from lorawatch.domain.planning import MODEL_EXTENSIONS
-from lorawatch.domain.ports import Consignment, Destination, Prepared, Stop
+from lorawatch.domain.ports import Consignment, Destination, Prepared, Stager, Stop
 from tests.factories import lora_bytes
 
 ONE = lora_bytes(size_bytes=3 << 20, seed=1)
@@ -58,6 +58,14 @@ class StopAfter(NeverStop):
 
 def ignore(_: int) -> None:
     pass
+
+
+def stage(stager: Stager, path: str | os.PathLike[str]) -> StagedCopy:
+    """Have a file staged as it is now, and proved."""
+    with open(path, "rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        copy = stager.stage(file.fileno(), size_bytes=size_bytes, progress=ignore, stop=NeverStop())
+    return copy if isinstance(copy, StagedCopy) else stager.prove(copy, stop=NeverStop())
 
 
 class Sender:

@@ -10,8 +10,8 @@ from lorawatch.destinations import staging
 from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.domain.errors import DeliveryDelayedError, DestinationDownError, FileChangedError, NameTakenError
 from lorawatch.domain.model import RemoteFile
-from lorawatch.domain.ports import Consignment, Destination, StagedCopy
-from tests.contract.bench import ONE, TWO, NeverStop, Sender, Shelf, delivered, ignore, prepare
+from lorawatch.domain.ports import Consignment, Destination
+from tests.contract.bench import ONE, TWO, Sender, Shelf, delivered, prepare, stage
 from tests.contract.destination_suite import DestinationSuite
 from tests.contract.touching import DirectoryShelf, TouchingSuite
 
@@ -19,12 +19,6 @@ from tests.contract.touching import DirectoryShelf, TouchingSuite
 def open_directory(root: str, **changes: int) -> DirectoryDestination:
     settings = {"file_mode": 0o664, "min_free_bytes": 0, **changes}
     return DirectoryDestination(name="there", directory=root, instance="0123456789ab", owner=None, **settings)
-
-
-def stage(destination: DirectoryDestination, consignment: Consignment) -> StagedCopy:
-    with open(consignment.source_path, "rb") as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        return destination.stage(file.fileno(), size_bytes=size_bytes, progress=ignore, stop=NeverStop())
 
 
 class TestDirectoryDestination(TouchingSuite, DestinationSuite):
@@ -65,7 +59,7 @@ class TestDirectoryDestination(TouchingSuite, DestinationSuite):
         self, directory: DirectoryDestination, shelf: Shelf, sender: Sender
     ) -> None:
         consignment = sender.consignment()
-        staged = stage(directory, consignment)
+        staged = stage(directory, consignment.source_path)
         os.unlink(consignment.source_path)
         published = delivered(directory, Consignment(consignment.delivery, None, staged))
         assert published.fingerprint == staged.fingerprint
@@ -76,7 +70,7 @@ class TestDirectoryDestination(TouchingSuite, DestinationSuite):
         self, directory: DirectoryDestination, shelf: Shelf, sender: Sender, is_removed: bool
     ) -> None:
         consignment = sender.consignment()
-        staged = stage(directory, consignment)
+        staged = stage(directory, consignment.source_path)
         if is_removed:
             os.unlink(staged.path)
         else:
@@ -100,13 +94,13 @@ class TestDirectoryDestination(TouchingSuite, DestinationSuite):
     def test_a_staged_copy_of_other_bytes_is_never_published(
         self, directory: DirectoryDestination, shelf: Shelf, sender: Sender
     ) -> None:
-        staged = stage(directory, sender.consignment(TWO))
+        staged = stage(directory, sender.consignment(TWO).source_path)
         with pytest.raises(FileChangedError):
             prepare(directory, Consignment(sender.consignment(ONE).delivery, None, staged))
         assert not shelf.names()
 
     def test_an_unstaged_copy_is_gone(self, directory: DirectoryDestination, shelf: Shelf, sender: Sender) -> None:
-        staged = stage(directory, sender.consignment())
+        staged = stage(directory, sender.consignment().source_path)
         directory.unstage(staged)
         directory.unstage(staged)
         assert not shelf.names()
@@ -164,7 +158,7 @@ class TestDirectoryDestination(TouchingSuite, DestinationSuite):
             lambda: directory.probe(needed_bytes=0),
             lambda: directory.find("cat.safetensors"),
             lambda: prepare(directory, sender.consignment()),
-            lambda: stage(directory, sender.consignment()),
+            lambda: stage(directory, sender.consignment().source_path),
             directory.sweep,
         ]
         for call in calls:
@@ -191,7 +185,7 @@ class TestDirectoryDestination(TouchingSuite, DestinationSuite):
         calls: list[Callable[[], object]] = [
             lambda: full.probe(needed_bytes=1),
             lambda: prepare(full, sender.consignment()),
-            lambda: stage(full, sender.consignment()),
+            lambda: stage(full, sender.consignment().source_path),
         ]
         for call in calls:
             with pytest.raises(DestinationDownError) as down:

@@ -13,8 +13,8 @@ from lorawatch.destinations.directory import DirectoryDestination
 from lorawatch.domain.errors import DestinationError, LorawatchError
 from lorawatch.domain.model import RemoteFile
 from lorawatch.transport.renaming import rename_new
-from tests.contract.bench import ONE, Sender, delivered, prepare
-from tests.contract.test_directory_destination import open_directory, stage
+from tests.contract.bench import ONE, Sender, delivered, prepare, stage
+from tests.contract.test_directory_destination import open_directory
 from tests.fakes.failing_calls import FailingCalls
 
 CALLS = ["open", "stat", "lstat", "fstat", "statvfs", "pwrite", "preadv", "fsync", "chmod", "link", "unlink", "mkdir"]
@@ -209,7 +209,7 @@ def test_a_copy_that_was_staged_before_a_reload_is_published_after_it(
     destination: DirectoryDestination, root: Path, sender: Sender
 ) -> None:
     consignment = sender.consignment()
-    staged = stage(destination, consignment)
+    staged = stage(destination, consignment.source_path)
     reloaded = open_directory(str(root))
     prepared = prepare(reloaded, type(consignment)(consignment.delivery, None, staged))
     assert isinstance(reloaded.publish([prepared])[0], RemoteFile)

@@ -19,6 +19,7 @@ from lorawatch.engine.tally import Tally
 from lorawatch.journal import places
 from lorawatch.journal.database import Database
 from lorawatch.journal.rows import Connection
+from tests.contract import bench
 
 Stage = Callable[[int], Accepted]
 
@@ -71,19 +72,10 @@ def stage(tmp_path: Path, destination: DirectoryDestination, staged: StagedCopie
     """Return a function that makes the n-th version of one path and a real staged copy of it."""
     source = tmp_path / "cat.safetensors"
 
-    class Never:
-        def is_set(self) -> bool:
-            return False
-
-        def wait(self, timeout: float | None = None) -> bool:
-            return False
-
     def make(number: int) -> Accepted:
         source.write_bytes(b"%d" % number * 1000)
-        descriptor = os.open(source, os.O_RDONLY)
         assert staged.reserve()
-        copy = destination.stage(descriptor, size_bytes=1000, progress=lambda _: None, stop=Never())
-        os.close(descriptor)
+        copy = bench.stage(destination, source)
         candidate = Candidate("/out", "/out/cat.safetensors", Version(number, 1000, number), number)
         return Accepted(candidate, copy.sha256, Facts(kind="lora"), copy, "comfyui")
 

@@ -1,8 +1,11 @@
 """The reader threads of one source, where they are stopped before they have begun."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from lorawatch.engine.reading import Reader, ReaderPool
+from lorawatch.engine.reader_pool import ReaderPool
+
+if TYPE_CHECKING:
+    from lorawatch.engine.reading import Reader
 
 
 def test_a_pool_that_was_never_started_can_be_stopped() -> None:

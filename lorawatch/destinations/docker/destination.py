@@ -21,9 +21,9 @@ from lorawatch.domain.errors import (
     FileChangedError,
     NameTakenError,
 )
-from lorawatch.domain.model import Finding, RemoteFile
+from lorawatch.domain.model import Finding, RemoteFile, StagedCopy
 from lorawatch.domain.planning import refuse_unsafe_name
-from lorawatch.domain.ports import Consignment, Prepared, StagedCopy, Stop
+from lorawatch.domain.ports import Consignment, Prepared, Stop
 from lorawatch.transport import holding
 from lorawatch.transport.files import blocks_of, open_source, require_version, sha256_of
 
