@@ -93,7 +93,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setattr(reader_pool, "AT_HAND_SECONDS", 60.0)  # the first file waits for numpy
     scene = Scene(tmp_path)
     yield scene
     scene.stop.set()
