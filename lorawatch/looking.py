@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lorawatch.config import Config
-from lorawatch.domain.errors import FileRejectedError, FileVanishedError, SourceError
+from lorawatch.domain.errors import FileRejectedError, FileVanishedError, LorawatchError, SourceError
 from lorawatch.domain.model import Candidate, Facts, Finding
 from lorawatch.domain.ports import Stop
 from lorawatch.inspection.examination import Examiner
@@ -42,7 +42,12 @@ class Verdict:
 
 
 def examiner_of(config: Config) -> Examiner:
-    """Return the examiner for the settings of `[inspect]`."""
+    """Return the examiner for the settings of `[inspect]`. Raises LorawatchError where it could not open a file."""
+    if not os.path.isdir("/proc/self/fd"):  # a bare chroot: every file would seem to vanish when it is opened
+        raise LorawatchError(
+            "/proc is not mounted here, and without it no file can be opened safely",
+            fix="mount it: mount -t proc proc /proc",
+        )
     return Examiner(
         max_header_bytes=config.inspect.max_header_bytes,
         scan_weights=config.inspect.scan_weights,

@@ -91,8 +91,10 @@ DESTINATION_CODES = (
     ),
     Code(
         "name-refused",
-        "The name cannot be used at the destination: too long, hidden, absolute, or with characters it does not take.",
-        "Change `name_template`, or give a name: `lorawatch send FILE --as NAME`.",
+        "The name cannot be used at the destination (too long, hidden, absolute, or with characters it does not"
+        " take), or the daemon does not look for it.",
+        "Change `name_template`, or `watch.include` and `watch.exclude`; or give a name:"
+        " `lorawatch send FILE --as NAME`.",
     ),
     Code(
         "gave-up",
