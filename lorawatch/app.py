@@ -39,7 +39,7 @@ from lorawatch.journal.servers import ServerMemory
 from lorawatch.journal.standing import standing_of
 from lorawatch.looking import examiner_of
 from lorawatch.sources.folder import FolderSource
-from lorawatch.sources.mounts import is_local
+from lorawatch.sources.mounts import Disks, is_local
 from lorawatch.sources.watching import WatchHub
 
 # Leases name the process that holds them: "daemon-..." is freed when the next daemon takes the lock.
@@ -109,6 +109,17 @@ def _stager_of(destination: Destination) -> Stager | None:
     if isinstance(destination, DirectoryDestination) and is_local(destination.directory):
         return destination
     return None
+
+
+def _hang_proof(source: Source, routes: Sequence[Route]) -> Callable[[], bool]:
+    """Return what tells whether reading and staging touch disks of this machine only.
+
+    A name with a directory in it may lead through a link to wherever.
+    """
+    staging = [route for route in routes if route.stager is not None]
+    directories = [each.destination.directory for each in staging if isinstance(each.destination, DirectoryDestination)]
+    disks = Disks([source.root, *directories])
+    return lambda: all("/" not in each.name_template for each in staging) and disks.are_local()
 
 
 def build_service(config: Config, journal: Database, tally: Tally) -> Service:
@@ -223,6 +234,7 @@ def _intake(parts: _Parts, source: Source) -> Intake:
         staged=parts.staged,
         journal=parts.journal,
         stop=parts.stop,
+        is_hang_proof=_hang_proof(source, parts.routes),
     )
     desk = VerdictDesk(
         source.root,

@@ -1,8 +1,8 @@
 """Deliver into a directory of this machine: a verified temporary copy that gets its name at the very end.
 
-Lane threads call it, and intake through `stage`; several at once. Nothing under a model's name is ever partial, a
-file that lorawatch did not put there is neither overwritten nor removed, and the root is never created: where it
-is missing, a disk is not mounted.
+Lane threads call it, and whoever reads files through `stage` and `prove`; several at once. Nothing under a model's name
+is ever partial, a file that lorawatch did not put there is neither overwritten nor removed, and the root is never
+created: where it is missing, a disk is not mounted.
 """
 
 import os

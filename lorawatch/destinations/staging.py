@@ -1,7 +1,7 @@
 """The temporary files of a local destination: their names, their permissions, whose they are, and when they go.
 
-Used by the directory destination on lane and intake threads. A temporary file is in use as long as its descriptor
-is open, because that holds a lock which dies with its process: so a sweep, in whichever process of this
+Used by the directory destination on lane, intake and reader threads. A temporary file is in use as long as its
+descriptor is open, because that holds a lock which dies with its process: so a sweep, in whichever process of this
 installation, takes leftovers only. It never touches a file whose name does not carry this installation's mark.
 """
 

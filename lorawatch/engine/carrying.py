@@ -6,7 +6,6 @@ right after; killed in between, the next attempt asks the destination what is th
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from lorawatch.domain.errors import (
@@ -43,6 +42,7 @@ class _Carried:
     prepared: Prepared | None
     there: RemoteFile | None  # what stood at the name before
     started: float
+    was_sent: bool = False  # by an earlier attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +86,16 @@ class Carrier:
         """Carry claimed deliveries and record what became of each. `touch` is called whenever there is progress."""
         carried: list[_Carried] = []
         results: list[Arrived | Failed] = []
-        is_all_staged = self.staged.holds(self.route.name, [delivery.delivery_id for delivery in group])
         try:
-            with together() if is_all_staged else nullcontext():  # a copy that has to be made is told when it begins
-                for delivery in group:
-                    try:
-                        carried.append(self._carry_one(delivery, touch))
-                    except JournalError:
-                        raise  # it says nothing about this delivery
-                    except LorawatchError as error:
-                        self.drop_staged(delivery)
-                        results.append(Failed(delivery, error))
-                    touch()
+            for delivery in group:
+                try:
+                    carried.append(self._carry_one(delivery, touch))
+                except JournalError:
+                    raise  # it says nothing about this delivery
+                except LorawatchError as error:
+                    self.drop_staged(delivery)
+                    results.append(Failed(delivery, error))
+                touch()
             self._record_sent(carried)
         except BaseException:
             self._discard(carried)
@@ -123,7 +121,7 @@ class Carrier:
         )
         if resolution is Resolution.ALREADY_THERE:
             self.drop_staged(delivery)
-            return _Carried(delivery, None, there, started)
+            return _Carried(delivery, None, there, started, was_sent=self._was_sent_before(delivery))
         report = ProgressReport(delivery, self.journal, touch, self.watcher)
         consignment = Consignment(
             delivery,
@@ -171,7 +169,7 @@ class Carrier:
             remote_name=delivery.remote_name,
             evidence=self._weigh(carried, published, after),
             fingerprint=after.fingerprint,
-            carried_bytes=size_bytes if carried.prepared is not None or self._was_sent_before(delivery) else 0,
+            carried_bytes=size_bytes if carried.prepared is not None or carried.was_sent else 0,
             is_replacement=before is not None and carried.prepared is not None,
             seconds=time.monotonic() - carried.started,
         )

@@ -2,8 +2,7 @@
 
 Its thread is the only one that looks at the source's names, decides who is settled and records verdicts; it reads
 the smallest files itself, reader threads read the others, and lanes carry them. A hung mount therefore stops its own
-intake and nothing else. It never writes to the source and never talks to a destination, except to stage a copy on a
-local disk.
+intake and nothing else. It never writes to the source, and touches a destination only to stage a copy on a local disk.
 """
 
 import queue

@@ -89,7 +89,7 @@ class ProgressReport:
 class ReadingReport:
     """How far a file is that is read, and copied to a local destination, before its deliveries are planned.
 
-    Called by one reader thread with the bytes done so far.
+    Called by one thread, whoever reads the file, with the bytes done so far.
     """
 
     def __init__(self, candidate: Candidate, destination: str | None, journal: Database) -> None:

@@ -54,15 +54,20 @@ class ReaderPool:
     def submit(self, candidate: Candidate) -> None:
         """Have a candidate read."""
         is_new = candidate.is_closed and not candidate.is_backlog
-        if is_new and candidate.version.size_bytes < AT_HAND_BYTES and self._reader.source.is_local:
+        if is_new and candidate.version.size_bytes < AT_HAND_BYTES:
             self._at_hand.append(candidate)
         else:
             self._tickets.put(candidate)
 
     def read_at_hand(self) -> None:
-        """Read some of the smallest files here and now, the newest first. Raises StoppedError."""
+        """Read some of the smallest files here and now, the newest first, if no disk can hang. Raises StoppedError."""
         if not self._at_hand:
             self._let_go()
+            return
+        if not self._reader.is_hang_proof():
+            for candidate in self._at_hand:
+                self._tickets.put(candidate)
+            self._at_hand.clear()
             return
         deadline = time.monotonic() + AT_HAND_SECONDS
         for _ in range(min(len(self._at_hand), MOST_AT_HAND)):
@@ -129,6 +134,9 @@ class ReaderPool:
         except Exception as error:  # noqa: BLE001 the readers' boundary: a bug fails its file, not the thread
             self._on_crash(candidate, error)
             return
+        if isinstance(result, HalfRead) and self._reader.stop.is_set():  # nobody may be there any more to finish it
+            self._reader.forget(result)
+            raise StoppedError(f"stopped before the copy of {candidate.path} was proved")
         if isinstance(result, HalfRead):
             self._unproven.put(result)
         else:

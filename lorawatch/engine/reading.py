@@ -1,4 +1,4 @@
-"""Read a settled candidate: header, bytes, hash, and (for a local destination) the staged copy, in one go.
+"""Read a settled candidate: header, bytes, hash, and (for a local destination) the staged copy, all in one pass.
 
 The readers of one watched directory call it, on their threads or on intake's (see ReaderPool). It records nothing:
 intake does.
@@ -54,7 +54,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class HalfRead:
-    """A file that may be delivered, if its copy turns out to hold its bytes."""
+    """A file that may be delivered, with a copy that is still to be read back."""
 
     candidate: Candidate
     facts: Facts
@@ -73,6 +73,7 @@ class Reader:
     staged: StagedCopies
     journal: Database
     stop: Stop
+    is_hang_proof: Callable[[], bool]  # neither the source nor any place for staged copies is on another machine's disk
 
     def read(self, candidate: Candidate) -> Reading:
         """Return the verdict on a candidate. Raises StoppedError; every other expected error is in the result."""

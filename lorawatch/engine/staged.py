@@ -1,7 +1,6 @@
 """Staged copies between the reader that made them and the lane that publishes them. Thread-safe, bounded."""
 
 import threading
-from collections.abc import Iterable
 
 from lorawatch.domain.model import StagedCopy
 
@@ -50,11 +49,6 @@ class StagedCopies:
         """Return the deliveries of a destination whose copies wait, newest first."""
         with self._lock:
             return sorted(self._copies.get(destination, {}), reverse=True)[:limit]
-
-    def holds(self, destination: str, deliveries: Iterable[int]) -> bool:
-        """Return whether a copy waits for each of these deliveries."""
-        with self._lock:
-            return self._copies.get(destination, {}).keys() >= set(deliveries)
 
     def take(self, destination: str, delivery_id: int) -> StagedCopy | None:
         """Take a copy and give its place back."""

@@ -1,8 +1,8 @@
 """One file from its header to the verdict on its weights, with the bytes read once in between.
 
-A reader thread begins an examination with the header; the bytes then pass by on whatever read is made of them (the
-copy to a local destination, or our own hash), and the same thread asks for the conclusion. It opens and closes
-nothing, and records nothing.
+Whoever reads a file, a reader thread or intake itself, begins an examination with the header; the bytes then pass by
+on whatever read is made of them (the copy to a local destination, or our own hash), and the same thread asks for the
+conclusion. It opens and closes nothing, and records nothing.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """The sha256 of a file, with everything else that wants to see the same bytes riding on the one read.
 
-The intake thread, lane threads and `check` call it; the reads and the hash leave the interpreter to the others.
+Intake, reader and lane threads and `check` call it; the reads and the hash leave the interpreter to the others.
 It never maps the file and never reads it twice.
 """
 

@@ -8,6 +8,7 @@ server cannot make it hang.
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _MOUNT_TABLE = "/proc/self/mountinfo"
@@ -19,6 +20,7 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")  # proc_pid_mountinfo(5): space, tab, ne
 _REMOTE = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "virtiofs", "fuse"),
+        "autofs",  # whatever will be mounted there, and how long that takes, is not known yet
         *("ceph", "lustre", "gpfs", "beegfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "glusterfs", "acfs"),
         # VirtualBox, VMware, Parallels, WSL 1, Docker Desktop
         *("vboxsf", "vmhgfs", "prl_fs", "drvfs", "osxfs", "fakeowner"),
@@ -89,6 +91,23 @@ class MountTable:
         """Return the mounts below this absolute real directory, without the one it lies on itself."""
         start = os.path.join(directory, "")
         return [mount for point, mount in self._mounts.items() if point.startswith(start) and point != directory]
+
+
+class Disks:
+    """The disks of some directories. Asks the mount table alone, which answers also where a server does not."""
+
+    def __init__(self, directories: Iterable[str], *, table: str = _MOUNT_TABLE) -> None:
+        self._directories = [os.path.realpath(directory) for directory in directories]
+        self._table = MountTable(table)
+
+    def are_local(self) -> bool:
+        """Return whether nothing in or below the directories lies on another machine now."""
+        self._table.refresh()
+        return all(
+            mount.is_local
+            for directory in self._directories
+            for mount in (self._table.of(directory), *self._table.below(directory))
+        )
 
 
 def is_local(path: str) -> bool:

@@ -1,8 +1,8 @@
 """Single steps on files that the standard library lacks or spreads out: open a version, hash, flush, clone, measure.
 
-Called by the directory destination and the copier on lane and intake threads. Every function may block as long as
-the file system does. They raise OSError as it comes (os_errors.py gives it a meaning), except where a source file
-is meant. None of them ever writes to a source.
+Called by the directory destination and the copier on lane, intake and reader threads. Every function may block as long
+as the file system does. They raise OSError as it comes (os_errors.py gives it a meaning), except where a source file is
+meant. None of them ever writes to a source.
 """
 
 import ctypes

@@ -21,7 +21,6 @@ from lorawatch.engine.staged import MOST_STAGED
 from lorawatch.engine.tally import Tally
 from lorawatch.inspection.examination import Examiner
 from lorawatch.journal.database import Database
-from lorawatch.sources.folder import FolderSource
 from tests.factories import lora_bytes
 
 SMALL = lora_bytes(size_bytes=100_000, seed=1)
@@ -41,11 +40,12 @@ class Scene:
         }
         config = load(None, environ=environ, watch=[str(self.outputs)], to=str(self.loras)).config
         self.journal = Database.open(config.state_directory)
-        service = build_service(config, self.journal, Tally())
+        self.service = service = build_service(config, self.journal, Tally())
         service.health.load()
         (route,) = service.routes
         service.health.probe_if_due(route.name)
         self.stop = threading.Event()
+        self.is_hang_proof = True
         self.source = service.intakes[0]._source
         self.staged = service.staged
         self.reader = Reader(
@@ -56,6 +56,7 @@ class Scene:
             staged=service.staged,
             journal=self.journal,
             stop=self.stop,
+            is_hang_proof=lambda: self.is_hang_proof,
         )
         self.results: list[Reading] = []
         self.read_by: list[str] = []
@@ -163,6 +164,26 @@ def test_what_is_still_unproved_at_the_stop_of_the_pool_is_forgotten(scene: Scen
     assert len(scene.results) == 1
 
 
+def test_what_was_being_read_when_the_pool_had_stopped_leaves_no_copy(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Reader.begin
+
+    def hang(reader: Reader, candidate: Candidate) -> Reading | HalfRead:
+        result = begin(reader, candidate)
+        scene.stop.set()
+        assert scene.pool.stop(deadline=lambda: 5.0)
+        return result
+
+    monkeypatch.setattr(Reader, "begin", hang)
+    scene.pool.start()
+    for number in range(2):
+        scene.pool.submit(scene.candidate(str(number)))
+    with pytest.raises(StoppedError):
+        scene.pool.read_at_hand()
+    scene.assert_nothing_is_left()
+
+
 def test_small_new_files_are_read_by_who_submits_them_and_proved_by_another(scene: Scene) -> None:
     scene.pool.start()
     for number in range(3):
@@ -175,14 +196,10 @@ def test_small_new_files_are_read_by_who_submits_them_and_proved_by_another(scen
 
 
 @pytest.mark.parametrize("why", ["backlog", "unclosed", "larger", "remote"])
-def test_whatever_may_take_long_is_left_to_the_reader_threads(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+def test_whatever_may_take_long_is_left_to_the_reader_threads(scene: Scene, why: str) -> None:
     content = lora_bytes(size_bytes=AT_HAND_BYTES + 1_000_000) if why == "larger" else SMALL
     each = scene.candidate(content=content)
-    if why == "remote":
-        assert isinstance(scene.source, FolderSource)
-        monkeypatch.setattr(scene.source, "is_local", False)
+    scene.is_hang_proof = why != "remote"
     is_closed, is_backlog = why != "unclosed", why == "backlog"
     candidate = Candidate(each.root, each.path, each.version, each.ctime_ns, is_closed=is_closed, is_backlog=is_backlog)
     scene.pool.submit(candidate)

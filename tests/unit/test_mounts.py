@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lorawatch.sources.mounts import Mount, MountTable
+from lorawatch.sources.mounts import Disks, Mount, MountTable
 
 TABLE = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:40 / /mnt/nas rw shared:2 master:3 - nfs4 nas:/export rw,vers=4.2
@@ -108,3 +108,27 @@ def test_the_table_knows_the_devices_that_stat_tells(tmp_path: Path) -> None:
     mount = MountTable().of(os.path.realpath(tmp_path))
     if mount.kind != "btrfs":
         assert mount.device == tmp_path.stat().st_dev
+
+
+@pytest.mark.parametrize(
+    ("directories", "are_local"),
+    [
+        (["/home/u", "/media/ntfs"], False),  # something of another machine is mounted below
+        (["/home/u/outputs", "/mnt/nas/disk"], True),
+        (["/home/u/outputs", "/mnt/nas/loras"], False),
+        ([], True),
+    ],
+)
+def test_disks_are_local_if_nothing_in_or_below_them_is_another_machines(
+    table_file: Path, directories: list[str], are_local: bool
+) -> None:
+    assert Disks(directories, table=str(table_file)).are_local() is are_local
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "autofs"])
+def test_what_is_mounted_later_counts_too(table_file: Path, kind: str) -> None:
+    disks = Disks(["/srv/loras"], table=str(table_file))
+    assert disks.are_local()
+    with table_file.open("ab") as file:
+        file.write(b"40 22 0:50 / /srv/loras rw - " + kind.encode() + b" nas:/loras rw\n")
+    assert not disks.are_local()
