@@ -63,7 +63,7 @@ class Surveyor:
             self._unpaired = [route for route in self.routes if wanted[route.destination_id] is None]
             self._changed = [route for route in self.routes if wanted[route.destination_id] not in {None, route.wants}]
             if self._unpaired and self.settings.is_existing_delivered:
-                files.requeue(connection, self.source.root, state="ignored")
+                files.requeue_ignored(connection, self.source.root)
         survey = Survey()
         is_all_needed = bool(self._unpaired) and not self.settings.is_existing_delivered
         for page in self._pages(None, survey, is_all_needed=is_all_needed):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorawatch.journal.rows import Connection, seconds
+from lorawatch.journal.rows import NEEDS_ATTENTION, Connection, seconds
 
 MOST_LISTED = 500  # deliveries that are compared with a destination's own list
 
@@ -43,7 +43,7 @@ def troubles(connection: Connection) -> list[Trouble]:
     ]
     files = connection.execute(
         "SELECT state, code, count(*), directory, name, reason, max(changed_at_ms) FROM file"
-        " WHERE state IN ('rejected', 'unreadable', 'incomplete') AND code IS NOT NULL"
+        f" WHERE {NEEDS_ATTENTION} AND state IN ('rejected', 'unreadable', 'incomplete') AND code IS NOT NULL"
         " GROUP BY state, code ORDER BY 1, 2"
     )
     return found + [

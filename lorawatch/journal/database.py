@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
+from urllib.parse import quote
 
 from lorawatch.domain.errors import JournalError
 from lorawatch.journal.lock import is_locked
@@ -172,9 +173,7 @@ class Database:
 
     def _connect_for_reading(self) -> sqlite3.Connection:
         """Connect without creating anything."""
-        quoted = "".join(
-            chr(b) if 32 < b < 127 and chr(b) not in "%?#" else f"%{b:02x}" for b in os.fsencode(self.path)
-        )
+        quoted = quote(os.fsencode(self.path))
         # Without a -wal file it was closed cleanly, and nobody writes. An ordinary read would make that file: it
         # would be left behind, and another user than the owner may not.
         option = "mode=ro" if os.path.exists(self.path + "-wal") else "mode=ro&immutable=1"
@@ -294,6 +293,8 @@ def _words_for(path: str, act: str = "written") -> Iterator[None]:
             fix = f"move {path} away; lorawatch then asks the destinations again what is already there"
         elif "readonly" in words or "unable to open" in words:
             raise _not_permitted(path, act) from error
+        elif "no such table" in words or "no such column" in words:
+            fix = "a newer lorawatch has probably brought it up to date meanwhile: start this command again"
         else:
             fix = "make room on its disk, or check its permissions; nothing is lost while the source files exist"
         raise JournalError(f"the journal {path} cannot be used: {words}", fix=fix) from error

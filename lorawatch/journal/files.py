@@ -1,6 +1,7 @@
 """Named queries on files and artifacts: what is known of each path. Called by intake, inside its transactions."""
 
 import os
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from lorawatch.domain.model import Artifact, Facts, Version
 from lorawatch.domain.ports import Entry
 from lorawatch.journal.rows import (
     ARTIFACT_COLUMNS,
+    NEEDS_ATTENTION,
     Connection,
     artifact_from,
     facts_to_text,
@@ -22,7 +24,7 @@ _HAS_COME_BACK = """
         AND delivery.code IN ('source-vanished', 'source-changed'))
 """
 
-
+PAGE = 500  # rows fetched at once, so that memory stays flat
 MOST_FETCHED = 4000  # of one directory: a megabyte, whatever the directory holds
 
 
@@ -191,32 +193,35 @@ def was_told(connection: Connection, path: str, version: Version, *, state: str,
 def queued(connection: Connection, root: str, *, limit: int) -> list[tuple[str, bool]]:
     """Return (path, is backlog) of what waits to be looked at below a root, the newest files first."""
     rows = connection.execute(
-        "SELECT directory, name, is_backlog FROM file WHERE root = ? AND state = 'settling'"
+        f"SELECT directory, name, is_backlog FROM file WHERE root = ? AND state = 'settling' AND {NEEDS_ATTENTION}"
         " ORDER BY is_backlog, mtime_ns DESC LIMIT ?",
         (os.fsencode(root), limit),
     )
     return [(os.fsdecode(os.path.join(directory, name)), bool(is_backlog)) for directory, name, is_backlog in rows]
 
 
-def requeue(connection: Connection, root: str, *, state: str) -> None:
-    """Have every file of this state below a root looked at again."""
-    connection.execute("UPDATE file SET state = 'settling' WHERE root = ? AND state = ?", (os.fsencode(root), state))
+def requeue_ignored(connection: Connection, root: str) -> None:
+    """Have every ignored file below a root looked at again."""
+    connection.execute(
+        f"UPDATE file SET state = 'settling' WHERE root = ? AND state = 'ignored' AND {NEEDS_ATTENTION}",
+        (os.fsencode(root),),
+    )
 
 
 def paths_in_states(connection: Connection, root: str, states: Sequence[str]) -> Iterator[str]:
-    """Yield every path below a root with one of these states, a page at a time, so that memory stays flat."""
+    """Yield every path below a root with one of these states, a page at a time. It reads what is accepted, too."""
     marks = ",".join("?" * len(states))
-    last = 0
+    last = (b"", b"")
     while True:
         rows = connection.execute(
-            f"SELECT file_id, directory, name FROM file WHERE file_id > ? AND root = ? AND state IN ({marks})"
-            " ORDER BY file_id LIMIT 500",
-            (last, os.fsencode(root), *states),
+            "SELECT directory, name FROM file WHERE (directory, name) > (?, ?) AND root = ?"
+            f" AND state IN ({marks}) ORDER BY directory, name LIMIT {PAGE}",
+            (*last, os.fsencode(root), *states),
         ).fetchall()
         if not rows:
             return
-        last = rows[-1][0]
-        yield from (os.fsdecode(os.path.join(directory, name)) for _, directory, name in rows)
+        last = rows[-1]
+        yield from (os.fsdecode(os.path.join(directory, name)) for directory, name in rows)
 
 
 def note_reading(connection: Connection, path: str, reason: str, *, read_bytes: int) -> None:
@@ -273,15 +278,21 @@ def is_outdated(connection: Connection, artifact: Artifact) -> bool:
 
 
 def current_artifacts(connection: Connection, root: str) -> Iterator[Artifact]:
-    """Yield the accepted current version of every path below a root, a page at a time, oldest first."""
-    last = 0
-    while True:
-        rows = connection.execute(
-            f"SELECT {ARTIFACT_COLUMNS} FROM artifact JOIN file USING (artifact_id)"
-            " WHERE artifact_id > ? AND file.root = ? AND file.state = 'accepted' ORDER BY artifact_id LIMIT 500",
-            (last, os.fsencode(root)),
-        ).fetchall()
-        if not rows:
-            return
-        last = rows[-1][0]
-        yield from map(artifact_from, rows)
+    """Yield the accepted current version of every path below a root, oldest first.
+
+    Their numbers are taken at the beginning, 8 bytes each; the artifacts follow a page at a time.
+    """
+    rows = connection.execute(
+        "SELECT artifact_id FROM file WHERE root = ? AND state = 'accepted' ORDER BY artifact_id", (os.fsencode(root),)
+    )
+    numbers = array("q", (number for (number,) in rows))
+    for start in range(0, len(numbers), PAGE):
+        page = numbers[start : start + PAGE]
+        yield from map(
+            artifact_from,
+            connection.execute(
+                f"SELECT {ARTIFACT_COLUMNS} FROM artifact WHERE artifact_id IN ({','.join('?' * len(page))})"
+                " ORDER BY artifact_id",
+                page,
+            ).fetchall(),
+        )

@@ -10,6 +10,8 @@ from lorawatch.domain.model import Artifact, Delivery, DeliveryState, Facts, Fin
 
 _INODE_WRAP = 1 << 64
 SIGNED_END = 1 << 63  # from here on an integer does not fit into SQLite's
+# The condition of the index on what is not accepted: SQLite uses it only where these very words are in the question.
+NEEDS_ATTENTION = "state <> 'accepted'"
 _FACT_NAMES = frozenset(field.name for field in dataclasses.fields(Facts))
 
 

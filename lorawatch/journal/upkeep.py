@@ -197,9 +197,10 @@ def displace(
     connection.execute(
         f"""
         UPDATE delivery SET {_PUT_BACK}, changed_at_ms = ?
-        WHERE destination_id = ? AND remote_name = ? AND state = 'delivered'
-            AND artifact_id IN (
-                SELECT artifact_id FROM file JOIN artifact USING (artifact_id) WHERE path <> ? AND sha256 <> ?)
+        WHERE destination_id = ? AND remote_name = ? AND +state = 'delivered'  -- found by its name, not by its state
+            AND EXISTS (
+                SELECT 1 FROM artifact CROSS JOIN file USING (artifact_id)
+                WHERE artifact_id = delivery.artifact_id AND path <> ? AND sha256 <> ?)
         """,
         (milliseconds(now), destination_id, os.fsencode(remote_name), os.fsencode(path), sha256),
     )

@@ -9,6 +9,7 @@ from lorawatch.journal.rows import (
     ARTIFACT_COLUMNS,
     DELIVERY_COLUMNS,
     DELIVERY_TABLES,
+    NEEDS_ATTENTION,
     Connection,
     delivery_from,
     milliseconds,
@@ -18,6 +19,7 @@ from lorawatch.journal.rows import (
 # A person reads a screen, a script a page; whoever has more than this open has one cause, not a thousand.
 MOST_OPEN = 1000
 MOST_DELIVERED = 20
+TOLD_STATES = "'settling', 'incomplete', 'unreadable', 'rejected', 'skipped'"
 EVERYTHING = -1  # as a limit, SQLite takes it so
 STATES = tuple(state.value for state in DeliveryState)
 
@@ -83,7 +85,7 @@ def open_deliveries(connection: Connection, *, most: int = MOST_OPEN) -> list[De
 def in_flight(connection: Connection) -> tuple[list[DeliveryView], list[FileView]]:
     """Return the deliveries that are being sent, and the files that are being read."""
     sending = _deliveries(connection, "delivery.state = 'sending' ORDER BY delivery.delivery_id", MOST_OPEN)
-    return sending, _files(connection, "state = 'settling' AND read_bytes IS NOT NULL ORDER BY file_id")
+    return sending, _files(connection, "state = 'settling' AND read_bytes IS NOT NULL ORDER BY directory, name")
 
 
 def rested_deliveries(connection: Connection, *, most: int = MOST_DELIVERED) -> list[DeliveryView]:
@@ -176,18 +178,19 @@ def waited_for(connection: Connection) -> list[str]:
 def file_counts(connection: Connection) -> dict[str, int]:
     """Return how many files are in each state other than accepted."""
     return dict(
-        connection.execute("SELECT state, count(*) FROM file WHERE state <> 'accepted' GROUP BY state").fetchall()
+        connection.execute(f"SELECT state, count(*) FROM file WHERE {NEEDS_ATTENTION} GROUP BY state").fetchall()
     )
 
 
 def files(connection: Connection, *, most: int = MOST_OPEN) -> list[FileView]:
-    """Return the files that are not accepted, latest change first."""
-    return _files(connection, "state NOT IN ('accepted', 'ignored') ORDER BY changed_at_ms DESC", most)
+    """Return the files that are neither accepted nor ignored, latest change first."""
+    return _files(connection, f"state IN ({TOLD_STATES}) ORDER BY changed_at_ms DESC", most)
 
 
 def _files(connection: Connection, condition: str, limit: int = MOST_OPEN) -> list[FileView]:
     rows = connection.execute(
-        f"SELECT directory, name, state, code, reason, size_bytes, read_bytes FROM file WHERE {condition} LIMIT ?",
+        "SELECT directory, name, state, code, reason, size_bytes, read_bytes FROM file"
+        f" WHERE {NEEDS_ATTENTION} AND {condition} LIMIT ?",
         (limit,),
     )
     return [FileView(os.fsdecode(os.path.join(row[0], row[1])), *row[2:]) for row in rows]

@@ -324,6 +324,22 @@ def test_a_replacement_displaces_other_paths_that_shared_the_name(journal: Datab
     assert states == ["delivered", "planned", "delivered", "delivered"]
 
 
+def test_what_is_accepted_now_is_given_oldest_first_however_much_it_is(journal: Database) -> None:
+    paths = [f"/out/{number * 7 % 10}/{number}" for number in range(1203)]
+    numbers = []
+    with journal.write() as connection:
+        for path in paths:
+            new = files.NewArtifact("/out", path, Version(1, 1, 1), "a" * 64, Facts(), is_backlog=False)
+            numbers.append(files.add_artifact(connection, new, now=NOW).artifact_id)
+            state = "skipped" if path.endswith("3") else "accepted"
+            record = files.FileRecord("/out", path, Version(1, 1, 1), state, "key", artifact_id=numbers[-1])
+            files.record(connection, [record], now=NOW)
+    with journal.read() as connection:
+        found = [(each.artifact_id, each.path) for each in files.current_artifacts(connection, "/out")]
+        assert list(files.current_artifacts(connection, "/elsewhere")) == []
+    assert found == [each for each in zip(numbers, paths, strict=True) if not each[1].endswith("3")]
+
+
 def test_a_step_with_keep_latest_is_to_be_retired_after_until_that_is_finished(journal: Database) -> None:
     numbers = [add(journal, f"/out/cat_{step}", keep_latest=1) for step in (250, 500, 750)]
     with journal.read() as connection:
