@@ -192,12 +192,13 @@ def displace(
 ) -> None:
     """Plan anew what other paths had delivered under a name that now holds other bytes.
 
-    They shared it because their bytes were the same; each gets its own now.
+    They shared it because their bytes were the same; each gets its own now. The `+` has them found by their name, not
+    by their state, and CROSS JOIN asks the artifact before any file: all files are read for the shared ones only.
     """
     connection.execute(
         f"""
         UPDATE delivery SET {_PUT_BACK}, changed_at_ms = ?
-        WHERE destination_id = ? AND remote_name = ? AND +state = 'delivered'  -- found by its name, not by its state
+        WHERE destination_id = ? AND remote_name = ? AND +state = 'delivered'
             AND EXISTS (
                 SELECT 1 FROM artifact CROSS JOIN file USING (artifact_id)
                 WHERE artifact_id = delivery.artifact_id AND path <> ? AND sha256 <> ?)

@@ -19,7 +19,6 @@ from lorawatch.journal.rows import (
 # A person reads a screen, a script a page; whoever has more than this open has one cause, not a thousand.
 MOST_OPEN = 1000
 MOST_DELIVERED = 20
-TOLD_STATES = "'settling', 'incomplete', 'unreadable', 'rejected', 'skipped'"
 EVERYTHING = -1  # as a limit, SQLite takes it so
 STATES = tuple(state.value for state in DeliveryState)
 
@@ -184,7 +183,10 @@ def file_counts(connection: Connection) -> dict[str, int]:
 
 def files(connection: Connection, *, most: int = MOST_OPEN) -> list[FileView]:
     """Return the files that are neither accepted nor ignored, latest change first."""
-    return _files(connection, f"state IN ({TOLD_STATES}) ORDER BY changed_at_ms DESC", most)
+    states = (
+        "'settling', 'incomplete', 'unreadable', 'rejected', 'skipped'"  # named: all but two would read the ignored
+    )
+    return _files(connection, f"state IN ({states}) ORDER BY changed_at_ms DESC", most)
 
 
 def _files(connection: Connection, condition: str, limit: int = MOST_OPEN) -> list[FileView]:
